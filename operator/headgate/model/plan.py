@@ -1,0 +1,392 @@
+"""The Plan: what the declared objects mean, resolved to the last value, before any proxy's configuration language.
+
+compile makes it, `envoy/` (and later other backends) renders it, `infra/` makes Kubernetes objects of it. Everything
+here is frozen and compared by value; durations are whole milliseconds; nothing here holds a secret's value, only the
+name under which the data plane will ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from headgate.model.refs import ObjectRef
+from headgate.model.secret import SecretValue
+
+#: Milliseconds.
+Millis = int
+
+
+class PathKind(StrEnum):
+    PREFIX = "Prefix"
+    REGEX = "Regex"
+
+
+class HeaderMatchKind(StrEnum):
+    EXACT = "Exact"
+    REGEX = "RegularExpression"
+    DISTINCT = "Distinct"
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatch:
+    """A match on the path as the caller wrote it, after the upstream's own prefix is off and without the query.
+
+    A prefix matches whole path segments: `/v1` matches `/v1` and `/v1/x`, not `/v1beta`. A regex is RE2 and matches
+    the whole path.
+    """
+
+    kind: PathKind
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatch:
+    """A match on one request header; `Distinct` matches any value and (in limits only) counts each value apart."""
+
+    name: str
+    kind: HeaderMatchKind
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMatch:
+    """All that is given must match; an empty one matches everything."""
+
+    path: PathMatch | None = None
+    methods: tuple[str, ...] = ()
+    headers: tuple[HeaderMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of the provider. `literal` tells an IP address from a name. Lower priorities are used first."""
+
+    hostname: str
+    port: int
+    priority: int = 0
+    weight: int = 1
+    literal: bool = False
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return host
+
+
+class LookupFamily(StrEnum):
+    AUTO = "Auto"
+    V4_ONLY = "IPv4Only"
+    V6_ONLY = "IPv6Only"
+    V4_PREFERRED = "IPv4Preferred"
+    ALL = "All"
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """How names are resolved. `refresh` None: as often as the answer's TTL says."""
+
+    refresh: Millis | None = None
+    family: LookupFamily = LookupFamily.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectAltName:
+    """A name that the provider's certificate must carry; exactly one field is set."""
+
+    dns: str | None = None
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS towards the provider.
+
+    `server_name` None: each endpoint's own hostname is both SNI and the name that is checked.
+    `roots`: name of the trust bundle among the gateway's `secrets`. `client_certificate` likewise, None for none.
+    """
+
+    roots: str
+    server_name: str | None = None
+    subject_alt_names: tuple[SubjectAltName, ...] = ()
+    client_certificate: str | None = None
+
+
+class CredentialPlace(StrEnum):
+    HEADER = "Header"
+    QUERY = "QueryParameter"
+    COOKIE = "Cookie"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential that is put into every call: `secret` names it among the gateway's `secrets`."""
+
+    name: str
+    secret: str
+    place: CredentialPlace
+    key: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """`request` bounds the whole call, retries and waits included; 0 for no bound (streams). `stream_idle` bounds the
+    silence between two bytes in either direction; 0 for none. `connect` bounds TCP and TLS handshake."""
+
+    request: Millis
+    connect: Millis
+    stream_idle: Millis
+
+
+class ResetFormat(StrEnum):
+    """How a header says when to try again."""
+
+    SECONDS = "Seconds"
+    UNIX_TIMESTAMP = "UnixTimestamp"
+    HTTP_DATE = "HTTPDate"
+    #: Whole seconds or an HTTP date, as RFC 9110 has Retry-After.
+    RETRY_AFTER = "RetryAfter"
+    MILLISECONDS = "Milliseconds"
+
+
+@dataclass(frozen=True, slots=True)
+class ResetHeader:
+    name: str
+    format: ResetFormat
+
+
+class BodyHint(StrEnum):
+    """Dialects that say in the body of a refusal when to try again."""
+
+    #: `google.rpc.RetryInfo.retryDelay` in `error.details[]` (JSON).
+    GOOGLE_RETRY_INFO = "GoogleRetryInfo"
+
+
+class OnExceed(StrEnum):
+    """What to do when the provider asks for a longer wait than allowed."""
+
+    #: Give the caller the provider's answer at once.
+    FAIL_FAST = "FailFast"
+    #: Retry after the ordinary back-off all the same.
+    BACK_OFF = "BackOff"
+
+
+class RetryTrigger(StrEnum):
+    """Failures without an HTTP answer of the provider that may be tried again."""
+
+    CONNECT_FAILURE = "connect-failure"
+    REFUSED_STREAM = "refused-stream"
+    RESET_BEFORE_REQUEST = "reset-before-request"
+    #: Any reset before response headers: the provider may have acted on the request.
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How failed attempts are repeated.
+
+    `attempts`: tries after the first one (at least 1; no retry is None in the section). `statuses` are retried for
+    `methods` only; connect failures, where nothing was sent, are retried for every method when triggered.
+    `hint_max`: the longest wait asked for by the provider that is honoured.
+    """
+
+    attempts: int
+    triggers: tuple[RetryTrigger, ...]
+    statuses: tuple[int, ...]
+    methods: tuple[str, ...]
+    per_try_timeout: Millis | None
+    back_off_base: Millis
+    back_off_max: Millis
+    reset_headers: tuple[ResetHeader, ...] = ()
+    body_hint: BodyHint | None = None
+    hint_max: Millis = 30_000
+    on_exceed: OnExceed = OnExceed.FAIL_FAST
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRange:
+    """HTTP statuses from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRate:
+    """Open when at least `percent` of the calls in the last `window` failed and there were at least `minimum`."""
+
+    percent: int
+    window: Millis
+    minimum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A breaker over one section, whatever address its calls go to.
+
+    Failures are calls (not attempts) that end with a status in `failures`, or without an answer of the provider.
+    Opens after `consecutive` failures in a row (None: not counted) or by `rate`; refuses for `break_duration`, doubled
+    at each failed trial up to `max_break_duration`; then lets `trials` calls through at a time, and closes after that
+    many successes.
+    """
+
+    consecutive: int | None
+    rate: FailureRate | None
+    failures: tuple[StatusRange, ...]
+    break_duration: Millis
+    max_break_duration: Millis
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Concurrency ceilings of one section, per proxy; None for the proxy's own default."""
+
+    connections: int | None = None
+    pending: int | None = None
+    requests: int | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A token bucket: `requests` tokens per `interval`, at most `burst` at once.
+
+    `id` is the identity of the bucket and survives every edit: `<policy namespace>/<policy>/<rule>@<target>`; all
+    sections that carry the same id share the bucket. A request counts when any of `selectors` matches (none: always).
+    Headers of kind Distinct in the matching selector give each value a bucket of its own.
+    """
+
+    id: str
+    requests: int
+    interval: Millis
+    burst: int
+    selectors: tuple[RequestMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """Header changes in one direction, done in the order remove, set (replaces), add (appends)."""
+
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """An active HTTP check of every endpoint by every proxy."""
+
+    path: str
+    method: str
+    interval: Millis
+    timeout: Millis
+    unhealthy_threshold: int
+    healthy_threshold: int
+    expected: tuple[StatusRange, ...]
+    hostname: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of an upstream with its own connections, breaker and policies.
+
+    `id` is `<namespace>/<upstream>/<section>` and never changes with order. `owners` are the objects that shaped it.
+    """
+
+    id: str
+    name: str
+    match: RequestMatch
+    endpoints: tuple[Endpoint, ...]
+    base_path: str
+    dns: Dns
+    tls: Tls | None
+    credentials: tuple[Credential, ...]
+    #: Header names (lower case) that a caller may never send through: credential headers of the provider.
+    strip_request_headers: tuple[str, ...]
+    #: Query parameters and cookies that a caller may never send through.
+    strip_query: tuple[str, ...]
+    strip_cookies: tuple[str, ...]
+    timeouts: Timeouts
+    retry: Retry | None
+    breaker: Breaker | None
+    ceilings: Ceilings
+    limits: tuple[Limit, ...]
+    request_headers: HeaderRules
+    response_headers: HeaderRules
+    upgrades: tuple[str, ...]
+    health_check: HealthCheck | None
+    #: CIDRs that may be reached though the address guard would refuse them.
+    allowed_cidrs: tuple[str, ...]
+    owners: tuple[ObjectRef, ...] = ()
+
+    @property
+    def failover(self) -> bool:
+        return len(self.endpoints) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One third-party API as it will be served. `sections` are in the order in which they are tried; every one of
+    `matches` leads to a section, and the last section is `default` and matches everything."""
+
+    ref: ObjectRef
+    sections: tuple[Section, ...]
+    #: The provider's own `host[:port]`s: absolute URLs to them in answers are rewritten to the gateway's.
+    authorities: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return self.ref.key
+
+
+class SecretKind(StrEnum):
+    #: A credential: bytes that are injected as they are.
+    OPAQUE = "Opaque"
+    #: A certificate chain with its private key.
+    TLS = "TLS"
+    #: CA certificates to trust.
+    TRUST_BUNDLE = "TrustBundle"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretMaterial:
+    """Secret bytes on their way to the proxies of one gateway, named as Section refers to them."""
+
+    name: str
+    kind: SecretKind
+    value: SecretValue
+    private_key: SecretValue | None = None
+    owners: tuple[ObjectRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a gateway takes calls. `certificate` names a TLS secret of the gateway; None for plain HTTP.
+
+    `hosts` are the gateway's own names (lower case, without port): a request for one of them, or for any address
+    literal, carries the upstream in its path. `suffixes` may follow `<upstream>.<namespace>` in a host name.
+    """
+
+    address: str
+    port: int
+    certificate: str | None = None
+    hosts: tuple[str, ...] = ("localhost",)
+    suffixes: tuple[str, ...] = ("svc", "svc.cluster.local")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One fleet of proxies and everything that it serves; `upstreams` by `namespace/name`."""
+
+    ref: ObjectRef
+    listener: Listener
+    upstreams: Mapping[str, Upstream]
+    secrets: Mapping[str, SecretMaterial] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def key(self) -> str:
+        return self.ref.key
