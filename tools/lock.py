@@ -1,0 +1,61 @@
+"""Renew `requirements.lock`, or say whether it is in step with `pyproject.toml`.
+
+The lock is what `uv pip compile` writes for all extras and groups, for every platform, with hashes. It
+names no place to fetch from: that is the business of the machine. Its first line holds a digest of the
+dependency tables it was made from, so that the check needs no network. `make lock` and `make lint` call
+this.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import setup
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.lock"
+MARK = "# made from: sha256:"
+
+
+def digest() -> str:
+    """A digest of the tables in `pyproject.toml` that decide what the lock holds."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    project = config["project"]
+    tables = {
+        "python": project["requires-python"],
+        "dependencies": project["dependencies"],
+        "extras": project["optional-dependencies"],
+        "groups": config["dependency-groups"],
+    }
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def renew(options: list[str]) -> None:
+    """Resolve anew, keeping pinned versions unless `--upgrade` or `--upgrade-package X` is among the options."""
+    oldest = f"{setup.MINIMUM_PYTHON[0]}.{setup.MINIMUM_PYTHON[1]}"
+    command = [
+        *(setup.find_uv(), "pip", "compile", "pyproject.toml", "--all-extras", "--group", "dev"),
+        *("--universal", "--python-version", oldest, "--generate-hashes", "--no-header", "--quiet"),
+        *("--no-emit-index-url", "--no-emit-find-links", "--output-file", LOCK.name, *options),
+    ]
+    before = LOCK.read_text("utf-8") if LOCK.exists() else ""
+    subprocess.run(command, cwd=ROOT, env=setup.uv_environment(), check=True)
+    pinned = LOCK.read_text("utf-8")
+    head = f"{MARK}{digest()}\n# Renew with `make lock`, which keeps the versions, or `make upgrade`.\n"
+    LOCK.write_text(head + pinned, "utf-8")
+    print(f"lock: {'unchanged' if before == head + pinned else 'renewed'}", flush=True)
+
+
+def check() -> None:
+    """End with an error unless the lock was made from the tables as they are."""
+    if not LOCK.read_text("utf-8").startswith(f"{MARK}{digest()}\n"):
+        sys.exit("lock: requirements.lock is behind pyproject.toml: run `make lock` and commit both")
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    check() if sys.argv[1:] == ["--check"] else renew(sys.argv[1:])
