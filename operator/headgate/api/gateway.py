@@ -1,0 +1,93 @@
+"""IntegrationGateway: a fleet of Envoys, who may attach to it, and what it may reach."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from headgate.api.base import Model, Rule
+from headgate.api.meta import AGE, READY, Column, Kind, Names
+from headgate.api.status import GatewayStatus
+from headgate.api.types import Cidr, ObjectName, Port, Seq
+
+
+class SecretName(Model):
+    """A Secret in the same namespace."""
+
+    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
+
+
+class ListenerTls(Model):
+    """TLS towards the callers."""
+
+    certificate_ref: Annotated[SecretName, Field(description="A Secret of type kubernetes.io/tls with tls.crt and tls.key.")]
+
+
+class GatewayListener(Model):
+    """Where applications call."""
+
+    port: Annotated[Port | None, Field(default=None, description="Port of the proxies' listener. Default 8080. `headgate run --listen` overrides it for the default gateway.")]
+    tls: Annotated[ListenerTls | None, Field(default=None, description="Serve HTTPS with this certificate; left out: plain HTTP.")]
+
+
+class LabelSelector(Model):
+    """Labels that a namespace must have."""
+
+    match_labels: Annotated[
+        dict[str, Annotated[str, Field(max_length=63)]],
+        Field(min_length=1, max_length=16, description="Labels that must be there, all of them."),
+    ]
+
+
+class AllowedNamespaces(Model):
+    """Which namespaces may attach upstreams."""
+
+    from_: Annotated[
+        Literal["Same", "All", "Selector"],
+        Field(alias="from", description="Same: the gateway's own namespace (default); All: every one; Selector: those whose labels match."),
+    ]
+    selector: Annotated[LabelSelector | None, Field(default=None, description="Labels of the namespaces, for from: Selector.")]
+
+    rules = (
+        Rule(
+            "(self.from == 'Selector') == has(self.selector)",
+            "give selector with from: Selector, and only then",
+            lambda self: (self.from_ == "Selector") == (self.selector is not None),
+            "selector",
+        ),
+    )
+
+
+class Egress(Model):
+    """What the gateway may reach besides the public internet."""
+
+    allowed_cidrs: Annotated[
+        Seq[Cidr],
+        Field(default=(), alias="allowedCIDRs", max_length=64, description="Private, loopback or link-local networks that upstreams of this gateway may resolve to. Everything else that is not public is refused."),
+    ]
+
+
+class IntegrationGatewaySpec(Model):
+    """What a gateway is to be."""
+
+    default: Annotated[bool, Field(default=False, description="Serve the upstreams that name no gateway. Among several the oldest is the default.")]
+    listener: Annotated[GatewayListener | None, Field(default=None, description="Where applications call.")]
+    allowed_namespaces: Annotated[AllowedNamespaces | None, Field(default=None, description="Which namespaces may attach upstreams. Default: the gateway's own.")]
+    egress: Annotated[Egress | None, Field(default=None, description="What may be reached besides the public internet.")]
+
+
+class IntegrationGateway(Kind):
+    """A fleet of Envoy gateways that calls third-party APIs on behalf of applications."""
+
+    names: ClassVar[Names] = Names("IntegrationGateway", "integrationgateways", "integrationgateway", ("igw",))
+    columns: ClassVar[tuple[Column, ...]] = (
+        READY,
+        Column("Upstreams", ".status.attachedUpstreams", "integer", description="Upstreams that are served."),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', priority=1),
+        AGE,
+    )
+
+    kind: Literal["IntegrationGateway"]
+    spec: Annotated[IntegrationGatewaySpec, Field(description="What the gateway is to be.")]
+    status: Annotated[GatewayStatus | None, Field(default=None, description="What it is. Written by Headgate.")]

@@ -1,0 +1,17 @@
+"""All kinds, in one place: a new kind is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from headgate.api.circuitbreaker import CircuitBreaker
+from headgate.api.gateway import IntegrationGateway
+from headgate.api.meta import Kind
+from headgate.api.ratelimit import RateLimit
+from headgate.api.retrypolicy import RetryPolicy
+from headgate.api.upstream import UpstreamService
+
+KINDS: Mapping[str, type[Kind]] = MappingProxyType(
+    {kind.names.kind: kind for kind in (IntegrationGateway, UpstreamService, RetryPolicy, CircuitBreaker, RateLimit)}
+)

@@ -1,0 +1,69 @@
+"""Field types that several kinds share, each with the pattern that the CRD carries."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, TypeVar
+
+from pydantic import Field, Strict
+
+_DURATION = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
+_UNIT_MILLIS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+
+T = TypeVar("T")
+
+#: A list in YAML, a tuple in here: frozen.
+Seq = Annotated[tuple[T, ...], Strict(False)]
+
+#: A Gateway API duration (GEP-2257): `500ms`, `1m30s`; units h, m, s, ms; each number at most 5 digits.
+Duration = Annotated[str, Field(pattern=r"^([0-9]{1,5}(h|m|s|ms)){1,4}$", max_length=32)]
+
+#: A DNS label: the name of a section, a rule, a credential.
+Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+
+#: The name of any Kubernetes object.
+ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
+
+#: A host name or an IP address (no brackets, no port).
+Hostname = Annotated[
+    str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?)*|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$", min_length=1, max_length=253)
+]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+#: An HTTP header name (RFC 9110 token).
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$", min_length=1, max_length=256)]
+
+#: An HTTP header value: visible ASCII, spaces and tabs inside.
+HeaderText = Annotated[str, Field(pattern=r"^[\x20-\x7E\t]*$", max_length=4096)]
+
+#: An HTTP method.
+Method = Annotated[str, Field(pattern=r"^[A-Z]+$", min_length=1, max_length=16)]
+
+#: A path prefix: absolute, without query or fragment.
+PathPrefix = Annotated[str, Field(pattern=r"^/[^?#\s]*$", min_length=1, max_length=1024)]
+
+#: A regular expression in RE2 syntax.
+Regex = Annotated[str, Field(min_length=1, max_length=1024)]
+
+#: An HTTP status code that a response can end with.
+Status = Annotated[int, Field(ge=200, le=599)]
+
+#: An IPv4 or IPv6 network, `10.0.0.0/8`.
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", max_length=49)]
+
+#: A percentage.
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+def millis(duration: str) -> int:
+    """A Duration in whole milliseconds; ValueError if it is not one."""
+    total, end = 0, 0
+    for found in _DURATION.finditer(duration):
+        if found.start() != end:
+            break
+        total += int(found[1]) * _UNIT_MILLIS[found[2]]
+        end = found.end()
+    if not duration or end != len(duration):
+        raise ValueError(f"{duration!r} is not a duration: write it like 500ms, 30s or 1m30s")
+    return total
