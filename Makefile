@@ -1,6 +1,86 @@
-# `make` alone lists what there is.
+# `make` alone lists what there is. Every target sets up what it needs: Python 3.11, make and git are enough.
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+
+.PHONY: setup
+setup: ## Bring .venv in step with the lock (fetches uv if there is none)
+	@$(PYTHON) tools/setup.py
+
+.PHONY: test
+test: lint types layers test-all ## Everything that must be green: style, types, layers, all tests, coverage
+
+.PHONY: test-all
+test-all: setup ## All tests with coverage, then those that measure load and time
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not serial" -n 2 --dist loadfile
+	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
+	$(PYTEST) -m serial || [ $$? -eq 5 ]
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+.PHONY: test-unit test-property test-golden test-envoy test-clients
+test-unit: setup ## Quick tests of single parts
+	$(PYTEST) tests/unit
+test-property: setup ## Properties that hold for any input
+	$(PYTEST) tests/property
+test-golden: setup ## Cases with their expected plan, xDS and status
+	$(PYTEST) tests/golden
+test-envoy: setup ## Black-box tests against a real Envoy
+	$(PYTEST) tests/envoy
+test-clients: setup ## Black-box tests with the vendors' own clients
+	$(PYTEST) tests/clients
+
+.PHONY: lint
+lint: setup ## Style, format, and whether the lock is in step
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python tools/lock.py --check
+
+.PHONY: fmt
+fmt: setup ## Format, and mend what ruff can mend
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: types
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: setup ## Which part may import which
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: golden
+golden: setup ## Rewrite the golden files from what comes out now (then read the diff)
+	$(PYTEST) --update-golden tests/golden
+
+.PHONY: crds
+crds: setup ## Generate crds/ from the models in headgate/api
+	$(BIN)/python -m headgate.api.crdgen
+
+.PHONY: bench
+bench: setup ## Measure, and print the figures
+	PYTHONPATH=tests $(BIN)/python tests/bench/run.py
+
+.PHONY: lock
+lock: setup ## Renew requirements.lock after a change to pyproject.toml; versions stay
+	$(BIN)/python tools/lock.py
+	@$(PYTHON) tools/setup.py
+
+.PHONY: upgrade
+upgrade: setup ## Renew requirements.lock with the newest versions allowed
+	$(BIN)/python tools/lock.py --upgrade
+	@$(PYTHON) tools/setup.py
+
+.PHONY: clean
+clean: ## Remove everything that is not in git's care and can be made again
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist htmlcov
+	rm -f .coverage .coverage.*
+	find operator tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

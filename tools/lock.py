@@ -35,7 +35,7 @@ def digest() -> str:
 
 
 def renew(options: list[str]) -> None:
-    """Resolve anew, keeping pinned versions unless `--upgrade` or `--upgrade-package X` is among the options."""
+    """Resolve anew; the pinned versions stay unless uv's `--upgrade` is among the options."""
     oldest = f"{setup.MINIMUM_PYTHON[0]}.{setup.MINIMUM_PYTHON[1]}"
     command = [
         *(setup.find_uv(), "pip", "compile", "pyproject.toml", "--all-extras", "--group", "dev"),

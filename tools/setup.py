@@ -48,9 +48,7 @@ def run(*command: object, env: "dict[str, str] | None" = None) -> None:
 def output(*command: object) -> "str | None":
     """What a command printed, or None where it is missing or failed."""
     try:
-        done = subprocess.run(
-            [str(part) for part in command], cwd=ROOT, check=False, capture_output=True, text=True
-        )
+        done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False, capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None
@@ -135,9 +133,7 @@ def pip_settings() -> "dict[str, list[str]]":
 def uv_environment() -> "dict[str, str]":
     """The environment for uv, with pip's settings where uv has none of its own."""
     pip_has = pip_settings()
-    links = [
-        link for link in pip_has.get("find-links", []) if "://" in link or Path(link).expanduser().is_dir()
-    ]
+    links = [link for link in pip_has.get("find-links", []) if "://" in link or Path(link).expanduser().is_dir()]
     given = {
         "UV_DEFAULT_INDEX": pip_has.get("index-url", [])[:1],
         "UV_INDEX": pip_has.get("extra-index-url", []),

@@ -72,10 +72,8 @@ def write_stubs() -> int:
         descriptors, out = Path(folder) / "descriptors.binpb", Path(folder) / "typings"
         descriptors.write_bytes(described.SerializeToString())
         out.mkdir()
-        protoc = [sys.executable, "-m", "grpc_tools.protoc"]
-        subprocess.run(
-            [*protoc, f"--descriptor_set_in={descriptors}", f"--pyi_out={out}", *wanted], check=True
-        )
+        protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={descriptors}"]
+        subprocess.run([*protoc, f"--pyi_out={out}", *wanted], check=True)
         for file in files:
             if file.services_by_name:
                 path = out / file.name.replace(".proto", "_pb2_grpc.pyi")
