@@ -1,0 +1,1 @@
+"""Stand-ins for third-party APIs, for tests only: real sockets, real TLS, real HTTP, on loopback."""
