@@ -116,3 +116,16 @@ def test_the_network_guard_stops_a_socket_that_aims_elsewhere() -> None:
         pytest.raises(NotLoopback, match=r"192\.0\.2\.1"),
     ):
         outward.connect(("192.0.2.1", 9))
+
+
+def test_a_part_that_is_there_is_handed_back() -> None:
+    assert require("part", "not said") == "part"
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_part_fails_under_ci_and_is_skipped_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no such part"):
+        require(None, "no such part")
