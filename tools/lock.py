@@ -40,7 +40,7 @@ def renew(options: list[str]) -> None:
     command = [
         *(setup.find_uv(), "pip", "compile", "pyproject.toml", "--all-extras", "--group", "dev"),
         *("--universal", "--python-version", oldest, "--generate-hashes", "--no-header", "--quiet"),
-        *("--no-emit-index-url", "--no-emit-find-links", "--output-file", LOCK.name, *options),
+        *("--no-emit-index-url", "--no-emit-find-links", "--output-file", LOCK.name, *setup.uv_options(), *options),
     ]
     before = LOCK.read_text("utf-8") if LOCK.exists() else ""
     subprocess.run(command, cwd=ROOT, env=setup.uv_environment(), check=True)

@@ -130,6 +130,12 @@ def pip_settings() -> "dict[str, list[str]]":
     return settings
 
 
+def uv_options() -> "list[str]":
+    """What can't be said to uv by its environment."""
+    forbidden = pip_settings().get("no-index", ["0"])[0].lower() in {"1", "true", "yes", "on"}
+    return ["--no-index"] if forbidden else []
+
+
 def uv_environment() -> "dict[str, str]":
     """The environment for uv, with pip's settings where uv has none of its own."""
     pip_has = pip_settings()
@@ -147,8 +153,6 @@ def uv_environment() -> "dict[str, str]":
         "UV_NO_PROGRESS": [] if sys.stderr.isatty() else ["1"],
         "VIRTUAL_ENV": [str(VENV)],
     }
-    if pip_has.get("no-index", ["0"])[0].lower() in {"1", "true", "yes", "on"}:
-        given["UV_NO_INDEX"] = ["1"]
     environment = {name: " ".join(values) for name, values in given.items() if values}
     return {**environment, **os.environ, "VIRTUAL_ENV": str(VENV)}
 
@@ -166,7 +170,7 @@ def main() -> None:
         uv, env = find_uv(), uv_environment()
         count = sum(1 for line in LOCK.read_text("utf-8").splitlines() if "==" in line.split(" ")[0])
         say(f"installing what {LOCK.name} names (about {count} packages)")
-        run(uv, "pip", "sync", "--python", VENV_PYTHON, "--require-hashes", LOCK, env=env)
+        run(uv, "pip", "sync", *uv_options(), "--python", VENV_PYTHON, "--require-hashes", LOCK, env=env)
         say("installing headgate itself, editable")
         run(
             *(uv, "pip", "install", "--python", VENV_PYTHON, "--quiet", "--no-deps"),
