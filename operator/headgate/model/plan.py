@@ -299,7 +299,6 @@ class Section:
 
     id: str
     name: str
-    match: RequestMatch
     endpoints: tuple[Endpoint, ...]
     base_path: str
     dns: Dns
@@ -329,18 +328,37 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Calls that match go to the section of this name."""
+
+    match: RequestMatch
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
-    """One third-party API as it will be served. `sections` are in the order in which they are tried; every one of
-    `matches` leads to a section, and the last section is `default` and matches everything."""
+    """One third-party API as it will be served.
+
+    `sections` are sorted by name. `routes` are tried in their order, the most specific first: a section may have
+    several, with those of others between them; the last one matches everything and leads to the section `default`.
+    """
 
     ref: ObjectRef
     sections: tuple[Section, ...]
+    routes: tuple[Route, ...]
     #: The provider's own `host[:port]`s: absolute URLs to them in answers are rewritten to the gateway's.
     authorities: tuple[str, ...]
 
     @property
     def key(self) -> str:
         return self.ref.key
+
+    def section(self, name: str) -> Section:
+        """The section of this name; KeyError if there is none."""
+        for section in self.sections:
+            if section.name == name:
+                return section
+        raise KeyError(name)
 
 
 class SecretKind(StrEnum):
