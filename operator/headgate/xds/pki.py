@@ -1,0 +1,278 @@
+"""Who is who on the xDS port: a small certificate authority in a directory, and the certificates it issues.
+
+The server proves to be `spiffe://headgate/xds`, a proxy to belong to one gateway: `spiffe://headgate/gateway/NAMESPACE/NAME`.
+Certificates are short-lived; `renew_at` says when to issue the next. A rotation of the authority itself has three steps,
+each safe to repeat: `begin_rotation` makes the new root known (the bundle holds both), `complete_rotation` signs with it,
+`retire` drops the old one once no certificate of it is in use.
+
+One process writes a directory; others may read it at any time, since every file is replaced atomically (0600).
+`ServerTls` may be read from any thread.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+TRUST_DOMAIN = "headgate"
+SERVER_ID = f"spiffe://{TRUST_DOMAIN}/xds"
+_GATEWAY_PREFIX = f"spiffe://{TRUST_DOMAIN}/gateway/"
+#: Clocks differ: a certificate is valid from a little before it was made.
+_SKEW = dt.timedelta(minutes=5)
+
+Clock = Callable[[], dt.datetime]
+
+
+def utc_now() -> dt.datetime:
+    """The wall clock, aware."""
+    return dt.datetime.now(dt.UTC)
+
+
+def gateway_id(gateway: str) -> str:
+    """The SPIFFE ID of the proxies of a gateway (`namespace/name`). Raises ValueError if the key has another form."""
+    if len([part for part in gateway.split("/") if part]) != 2 or gateway.count("/") != 1:
+        msg = f"a gateway key is namespace/name, not {gateway!r}"
+        raise ValueError(msg)
+    return _GATEWAY_PREFIX + gateway
+
+
+def gateway_of(spiffe_ids: Iterable[str]) -> str | None:
+    """The gateway that a peer's URI names prove, or None if they do not prove exactly one."""
+    found = {uri.removeprefix(_GATEWAY_PREFIX) for uri in spiffe_ids if uri.startswith(_GATEWAY_PREFIX)}
+    if len(found) != 1:
+        return None
+    gateway = found.pop()
+    try:
+        gateway_id(gateway)
+    except ValueError:
+        return None
+    return gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A certificate chain with its key, both PEM. `renew_at` is two thirds into its life."""
+
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    not_before: dt.datetime
+    not_after: dt.datetime
+
+    @property
+    def renew_at(self) -> dt.datetime:
+        """When to issue the next one."""
+        return self.not_before + (self.not_after - self.not_before) * 2 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+class CertificateAuthority:
+    """The authority kept in `directory`; made there if absent. Raises OSError, or ValueError for a damaged file."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        root_lifetime: dt.timedelta = dt.timedelta(days=3650),
+        leaf_lifetime: dt.timedelta = dt.timedelta(hours=24),
+        clock: Clock = utc_now,
+    ) -> None:
+        self._directory = directory
+        self._root_lifetime = root_lifetime
+        self._leaf_lifetime = leaf_lifetime
+        self._clock = clock
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._next = self._load("next.pem")
+        signer = self._load("authority.pem")
+        if signer is None:
+            signer = self._make("authority.pem")
+        self._signer = signer
+        if self._next is not None and self._next.certificate == signer.certificate:
+            self._next = None  # a crash came between the last two steps of complete_rotation
+        retired = directory / "retired.pem"
+        self._retired = x509.load_pem_x509_certificates(retired.read_bytes()) if retired.exists() else []
+
+    @property
+    def roots_pem(self) -> bytes:
+        """All roots to trust now: the signing one, the coming one, and those whose certificates may still be in use."""
+        roots = [self._signer.certificate, *([self._next.certificate] if self._next else [])]
+        roots += [c for c in self._retired if c.not_valid_after_utc > self._clock()]
+        return b"".join(c.public_bytes(serialization.Encoding.PEM) for c in roots)
+
+    @property
+    def expires(self) -> dt.datetime:
+        """When the signing root runs out; rotate well before."""
+        return self._signer.certificate.not_valid_after_utc
+
+    def server(self, names: Iterable[str] = ()) -> Credential:
+        """A server certificate for SERVER_ID and the DNS names and addresses given."""
+        return self._leaf([SERVER_ID], names, ExtendedKeyUsageOID.SERVER_AUTH)
+
+    def client(self, gateway: str) -> Credential:
+        """A client certificate for the proxies of a gateway (`namespace/name`)."""
+        return self._leaf([gateway_id(gateway)], (), ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def begin_rotation(self) -> None:
+        """Make the next root; from now on `roots_pem` holds both. Renew server and clients, so that all know both."""
+        if self._next is None:
+            self._next = self._make("next.pem")
+
+    def complete_rotation(self) -> None:
+        """Sign with the next root. Only when every peer has the bundle that `begin_rotation` made."""
+        if self._next is None:
+            return
+        if self._signer.certificate not in self._retired:
+            self._retired = [*self._retired, self._signer.certificate]
+        self._write_retired()
+        self._store("authority.pem", self._next)
+        self._signer = self._next
+        self._next = None
+        (self._directory / "next.pem").unlink(missing_ok=True)
+
+    def retire(self) -> None:
+        """Trust the old roots no longer. Only a leaf lifetime after `complete_rotation`, or at once after a theft."""
+        self._retired = []
+        self._write_retired()
+
+    def _write_retired(self) -> None:
+        pem = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in self._retired)
+        if pem:
+            write_private(self._directory / "retired.pem", pem)
+        else:
+            (self._directory / "retired.pem").unlink(missing_ok=True)
+
+    def _load(self, name: str) -> _Root | None:
+        path = self._directory / name
+        if not path.exists():
+            return None
+        pem = path.read_bytes()
+        key = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            msg = f"{path}: not an elliptic curve key"
+            raise ValueError(msg)
+        return _Root(x509.load_pem_x509_certificate(pem), key)
+
+    def _store(self, name: str, root: _Root) -> None:
+        write_private(self._directory / name, root.pem + _key_pem(root.key))
+
+    def _make(self, name: str) -> _Root:
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = self._clock()
+        # The serial in the name keeps two roots of one bundle apart for whoever looks a root up by its name.
+        serial = x509.random_serial_number()
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"headgate xds {serial:x}"[:64])])
+        certificate = (
+            x509.CertificateBuilder(subject, subject, key.public_key(), serial, now - _SKEW, now + self._root_lifetime)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(ca=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        root = _Root(certificate, key)
+        self._store(name, root)
+        return root
+
+    def _leaf(self, uris: list[str], names: Iterable[str], usage: x509.ObjectIdentifier) -> Credential:
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = self._clock()
+        begin, end = now - _SKEW, min(now + self._leaf_lifetime, self.expires)
+        issuer = self._signer
+        alternatives = [
+            *(x509.UniformResourceIdentifier(uri) for uri in uris),
+            *(_general_name(name) for name in names),
+        ]
+        certificate = (
+            x509.CertificateBuilder(
+                issuer.certificate.subject, x509.Name([]), key.public_key(), x509.random_serial_number(), begin, end
+            )
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+            .sign(issuer.key, hashes.SHA256())
+        )
+        return Credential(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key), begin, end)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMaterial:
+    """What a TLS server needs at one moment."""
+
+    credential: Credential
+    roots_pem: bytes
+
+
+class ServerTls:
+    """The server's certificate and the roots it checks clients against; replaced as a whole, so any thread may read it."""
+
+    def __init__(self, authority: CertificateAuthority, names: Iterable[str] = ()) -> None:
+        self._authority = authority
+        self._names = tuple(names)
+        self.current = self._issue()
+
+    def renew(self) -> None:
+        """Issue a new certificate and read the roots again. New connections get them; existing ones go on."""
+        self.current = self._issue()
+
+    def _issue(self) -> ServerMaterial:
+        return ServerMaterial(self._authority.server(self._names), self._authority.roots_pem)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file atomically, readable by its owner only. A watcher sees one rename; a reader never half a file."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes it 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
