@@ -268,7 +268,8 @@ def _answer(body: bytes, announced: int) -> Fault:
 
 
 def _head(status: int, length: int) -> bytes:
-    return f"HTTP/1.1 {status} Raw\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n".encode()
+    lines = [f"HTTP/1.1 {status} Raw", "content-type: text/plain", f"content-length: {length}", "connection: close"]
+    return "".join(line + "\r\n" for line in [*lines, ""]).encode()
 
 
 def _wait_acknowledged(connection: RawConnection) -> None:

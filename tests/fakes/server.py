@@ -8,10 +8,12 @@ be called from any thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -123,9 +125,15 @@ class AsgiServer:
     ) -> None:
         self.stop()
 
+    def drop_connections(self) -> None:
+        """Cut every open connection at once, as a provider's front end that restarts would. New ones are accepted."""
+        for sock in self._sockets:
+            sock.drop_connections()
+
     def _begin_stop(self) -> None:
         self._stopping.set()
-        # Hypercorn waits for calls in flight; a hung one would hold it up.
+        # Hypercorn waits for calls in flight, and under TLS for the peer's good-bye: neither may hold a test up.
+        self.drop_connections()
         for task in self._calls:
             task.cancel()
 
@@ -240,8 +248,8 @@ class _Config(Config):
     itself.
     """
 
-    def __init__(self, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
-        self._ready_sockets = sockets
+    def __init__(self, sockets: Sequence[socket.socket], context: ssl.SSLContext | None) -> None:
+        self._ready_sockets = list(sockets)
         self._ready_context = context
         self.errorlog = None
         self.backlog = 1024
@@ -266,15 +274,33 @@ class _Config(Config):
         return Sockets(secure, insecure, [])
 
 
-def _listen(addresses: Sequence[str], port: int) -> list[socket.socket]:
+class _Listener(socket.socket):
+    """A listening socket that knows the connections it has accepted."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().accept()
+        self._accepted.add(connection)
+        return connection, peer
+
+    def drop_connections(self) -> None:
+        for connection in list(self._accepted):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _listen(addresses: Sequence[str], port: int) -> list[_Listener]:
     """Listen on the same port of every address; with port 0 tries until one is free on all."""
     for attempt in range(50):
-        sockets: list[socket.socket] = []
+        sockets: list[_Listener] = []
         chosen = port
         try:
             for address in addresses:
                 family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                sock = socket.socket(family, socket.SOCK_STREAM)
+                sock = _Listener(family)
                 sockets.append(sock)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

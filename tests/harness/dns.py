@@ -189,6 +189,10 @@ class _Silence(Exception):
 
 
 class _QuietMixin:
+    def serve_forever(self, poll_interval: float = 0.05) -> None:
+        """Look often whether to stop: tests should end quickly."""
+        super().serve_forever(poll_interval)  # type: ignore[misc]
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no news, and neither is intended silence."""
 

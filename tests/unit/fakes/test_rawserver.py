@@ -73,7 +73,8 @@ def test_faults_under_tls() -> None:
         url = f"https://127.0.0.1:{server.port}/"
         with httpx.Client(verify=client_context(ca.pem), trust_env=False) as client:
             assert client.get(url).text == "ok"
-            with pytest.raises(httpx.ReadError):
+            # Python's TLS reports a reset as a ragged end.
+            with pytest.raises(httpx.TransportError):
                 client.get(url)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -194,6 +195,18 @@ def test_stop_cuts_off_calls_in_flight() -> None:
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert len(failures) == 1
+
+
+def test_connections_can_be_dropped_and_none_delays_the_end() -> None:
+    with httpx.Client(verify=client_context(CA.pem), trust_env=False) as client:
+        with FakeServer(tls=CA.server("127.0.0.1")) as server:
+            first = client.get(server.url("/")).extensions["network_stream"].get_extra_info("client_addr")
+            server.drop_connections()
+            second = client.get(server.url("/")).extensions["network_stream"].get_extra_info("client_addr")
+            assert first != second
+            began = time.monotonic()
+        # The client's connection is idle but open.
+        assert time.monotonic() - began < 3
 
 
 def test_cut_off_bodies_are_noticed(server: FakeServer) -> None:
