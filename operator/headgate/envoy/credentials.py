@@ -1,0 +1,92 @@
+"""Credentials as upstream filters: the provider sees the gateway's, never the caller's. Pure.
+
+What a caller sent under the same names is gone before these filters run (the route and the gateway's own filter strip
+it). Headers are injected straight from SDS. Query parameters and cookies take a way round: the value is injected into
+an internal header, copied from there into its place, and `hygiene_filter` removes the header; writing a query
+parameter this way sorts the query by parameter name (values of one name keep their order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import struct_pb2
+
+from headgate.envoy.pack import any_of, extension
+from headgate.envoy.secret import form_name, sds
+from headgate.model.plan import Credential, CredentialPlace
+
+#: No header of these prefixes, in any letter case, leaves for the provider.
+INTERNAL_REQUEST_PREFIXES = ("x-hg-", "x-headgate-", "x-envoy-", "x-forwarded-")
+#: No header of these prefixes that a provider sends has any effect or reaches the caller.
+INTERNAL_RESPONSE_PREFIXES = ("x-hg-", "x-headgate-", "x-envoy-")
+
+_CARRIER = "x-hg-credential-{}"
+
+
+def credential_filters(credentials: tuple[Credential, ...]) -> Iterator[hcm_pb2.HttpFilter]:
+    """The filters that inject, in order; none without credentials."""
+    carried: list[tuple[str, Credential]] = []
+    for index, credential in enumerate(credentials):
+        header = credential.key
+        if credential.place is not CredentialPlace.HEADER:
+            header = _CARRIER.format(index)
+            carried.append((header, credential))
+        yield _injector(form_name(credential), header)
+    if carried:
+        yield _placing(carried)
+
+
+def hygiene_filter() -> hcm_pb2.HttpFilter:
+    """The last filter on the way out and the first on the way in: internal headers stay inside."""
+    mutations = header_mutation_pb2.Mutations(
+        request_mutations=[_remove(prefix) for prefix in INTERNAL_REQUEST_PREFIXES],
+        response_mutations=[_remove(prefix) for prefix in INTERNAL_RESPONSE_PREFIXES],
+    )
+    return _mutation_filter("headgate.hygiene", mutations)
+
+
+def _injector(secret: str, header: str) -> hcm_pb2.HttpFilter:
+    generic = generic_pb2.Generic(credential=sds(secret), header=header)
+    injector = credential_injector_pb2.CredentialInjector(
+        overwrite=True,
+        allow_request_without_credential=False,
+        credential=extension("envoy.http.injected_credentials.generic", generic),
+    )
+    return hcm_pb2.HttpFilter(name="envoy.filters.http.credential_injector", typed_config=any_of(injector))
+
+
+def _placing(carried: list[tuple[str, Credential]]) -> hcm_pb2.HttpFilter:
+    mutations = header_mutation_pb2.Mutations()
+    for header, credential in carried:
+        value = f"%REQ({header})%"
+        if credential.place is CredentialPlace.QUERY:
+            record = base_pb2.KeyValuePair(key=credential.key, value=struct_pb2.Value(string_value=value))
+            mutations.query_parameter_mutations.add(
+                append=base_pb2.KeyValueAppend(record=record, action=base_pb2.KeyValueAppend.OVERWRITE_IF_EXISTS_OR_ADD)
+            )
+        else:
+            option = base_pb2.HeaderValueOption(
+                header=base_pb2.HeaderValue(key="cookie", value=value),
+                append_action=base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
+            )
+            mutations.request_mutations.add(append=option)
+    return _mutation_filter("headgate.credentials", mutations)
+
+
+def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:
+    matcher = string_pb2.StringMatcher(prefix=prefix, ignore_case=True)
+    return mutation_rules_pb2.HeaderMutation(
+        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
+    )
+
+
+def _mutation_filter(name: str, mutations: header_mutation_pb2.Mutations) -> hcm_pb2.HttpFilter:
+    return hcm_pb2.HttpFilter(name=name, typed_config=any_of(header_mutation_pb2.HeaderMutation(mutations=mutations)))

@@ -1,0 +1,124 @@
+"""Retries: the route's policy, and the filter that decides about answers. Pure.
+
+Two parties decide, each about what it can see. Envoy's router repeats an attempt that ended without an answer
+(`triggers`). About an answer the upstream filter decides, in `lua/upstream.lua`: it reads the provider's hint from
+headers or body, weighs it against the policy's maximum and the caller's remaining time, and marks the answer; the
+router repeats what is marked and waits as long as the mark says. So every other answer passes untouched and at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import resources
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import struct_pb2
+
+from headgate.envoy.pack import any_of, duration, struct, uint32
+from headgate.model.plan import OnExceed, Retry, RetryTrigger, Section
+
+#: Name of the deciding filter, and so the key of its route metadata.
+FILTER = "headgate.upstream"
+#: Set by the deciding filter on an answer that is to be repeated, and the seconds to wait first.
+MARK, WAIT = "x-hg-retry", "x-hg-wait"
+#: When the call began, in milliseconds since 1970: from the route to the deciding filter.
+STARTED = "x-hg-started"
+
+#: What may be repeated whatever the method: nothing of the request reached the provider's application.
+_HARMLESS = (RetryTrigger.CONNECT_FAILURE, RetryTrigger.REFUSED_STREAM, RetryTrigger.RESET_BEFORE_REQUEST)
+
+_Policy = route_components_pb2.RetryPolicy
+
+
+@lru_cache(maxsize=2)
+def decide_filter(*, with_body_hint: bool) -> hcm_pb2.HttpFilter:
+    """The filter that decides about answers. Callers must not change the message: it is shared."""
+    names = ("retry_info.lua", "upstream.lua") if with_body_hint else ("upstream.lua",)
+    code = "".join(_lua(name) for name in names)
+    lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=code))
+    return hcm_pb2.HttpFilter(name=FILTER, typed_config=any_of(lua))
+
+
+def _lua(name: str) -> str:
+    """The source without comments and indentation: every section's cluster carries it."""
+    text = resources.files("headgate.envoy").joinpath("lua", name).read_text(encoding="utf-8")
+    lines = (line.partition("--")[0].strip() for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def decision(section: Section) -> struct_pb2.Struct:
+    """What the deciding filter reads from the route's metadata; empty without retries. Flat text, because the filter
+    turns it into a Lua table at every answer.
+    """
+    retry = section.retry
+    if retry is None:
+        return struct_pb2.Struct()
+    inner = struct(
+        {
+            "attempts": retry.attempts,
+            "statuses": _words(str(status) for status in retry.statuses),
+            "methods": _words(retry.methods),
+            "headers": ",".join(f"{header.name.lower()}={header.format}" for header in retry.reset_headers),
+            "hint_max": retry.hint_max,
+            "back_off": retry.on_exceed is OnExceed.BACK_OFF,
+            "timeout": section.timeouts.request,
+        }
+    )
+    return struct_pb2.Struct(fields={"headgate.retry": struct_pb2.Value(struct_value=inner)})
+
+
+def _words(words: Iterable[str]) -> str:
+    return f" {' '.join(words)} "
+
+
+def splits(retry: Retry | None) -> bool:
+    """Whether the section needs a route of its own for the methods that may be repeated after any reset."""
+    return retry is not None and RetryTrigger.RESET in retry.triggers
+
+
+def retry_policy(section: Section, *, repeatable: bool) -> _Policy | None:
+    """The route's policy; `repeatable` tells whether the route is for `retry.methods` only."""
+    retry = section.retry
+    if retry is None:
+        return None
+    triggers = [each for each in retry.triggers if each in _HARMLESS or repeatable]
+    policy = _Policy(
+        retry_on=",".join(["retriable-headers", *triggers]),
+        num_retries=uint32(retry.attempts),
+        retriable_headers=[
+            route_components_pb2.HeaderMatcher(name=MARK, string_match=string_pb2.StringMatcher(exact="1"))
+        ],
+        retry_back_off=_Policy.RetryBackOff(
+            base_interval=duration(retry.back_off_base),
+            max_interval=duration(max(retry.back_off_base, retry.back_off_max)),
+        ),
+        # The filter has compared the hint with the maximum; here it must only not be discarded.
+        rate_limited_retry_back_off=_Policy.RateLimitedRetryBackOff(
+            reset_headers=[_Policy.ResetHeader(name=WAIT, format=_Policy.SECONDS)],
+            max_interval=duration(retry.hint_max + 1_000),
+        ),
+    )
+    if retry.per_try_timeout is not None:
+        policy.per_try_timeout.CopyFrom(duration(retry.per_try_timeout))
+    if section.failover:
+        _elsewhere(policy)
+    return policy
+
+
+def _elsewhere(policy: _Policy) -> None:
+    """Prefer, for each further attempt, a priority and a host that were not tried yet."""
+    priorities = previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)
+    policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+    policy.retry_priority.typed_config.CopyFrom(any_of(priorities))
+    policy.retry_host_predicate.add(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    policy.host_selection_retry_max_attempts = 3

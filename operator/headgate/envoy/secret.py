@@ -1,0 +1,86 @@
+"""Secret material as SDS resources, and references to them. The only place where a secret's bytes are revealed. Pure.
+
+A credential's value reaches the wire in the form in which it is injected: with its prefix in front, or percent-encoded
+for a query. Each such form is a Secret of its own, named by `form_name`; one value used in two forms is two resources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote_from_bytes
+
+from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+
+from headgate.envoy.resource import Resource, TypeUrl, resource
+from headgate.model.plan import Credential, CredentialPlace, Gateway, SecretKind, SecretMaterial, Section
+
+
+def sds(name: str) -> secret_pb2.SdsSecretConfig:
+    """A reference to a secret that comes over the aggregated stream."""
+    source = config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3
+    )
+    return secret_pb2.SdsSecretConfig(name=name, sds_config=source)
+
+
+def form_name(credential: Credential) -> str:
+    """The name of the Secret that carries this credential as it is injected."""
+    match credential.place:
+        case CredentialPlace.HEADER:
+            return f"{credential.secret}|{credential.prefix}" if credential.prefix else credential.secret
+        case CredentialPlace.QUERY:
+            return f"{credential.secret}?{credential.prefix}"
+        case CredentialPlace.COOKIE:
+            return f"{credential.secret};{credential.key}={credential.prefix}"
+
+
+def forms(sections: Iterable[Section]) -> Iterator[tuple[str, Credential]]:
+    """Every form in which these sections inject a secret, by the name of its Secret."""
+    for section in sections:
+        for credential in section.credentials:
+            yield form_name(credential), credential
+
+
+def secrets(gateway: Gateway, used: Iterable[tuple[str, Credential]]) -> Iterator[Resource]:
+    """The gateway's secrets; `used` are the `forms` of its sections.
+
+    A form whose secret the gateway does not have gives nothing: Envoy then refuses the call instead of making it
+    without the credential.
+    """
+    for material in gateway.secrets.values():
+        if material.kind is not SecretKind.OPAQUE:
+            yield resource(TypeUrl.SECRET, material.name, _tls(material), material.owners)
+    for name, credential in used:
+        material_or_none = gateway.secrets.get(credential.secret)
+        if material_or_none is not None and material_or_none.kind is SecretKind.OPAQUE:
+            message = _generic(name, _formed(credential, material_or_none.value.reveal()))
+            yield resource(TypeUrl.SECRET, name, message, material_or_none.owners)
+
+
+def _formed(credential: Credential, value: bytes) -> bytes:
+    value = credential.prefix.encode() + value
+    match credential.place:
+        case CredentialPlace.HEADER:
+            return value
+        case CredentialPlace.QUERY:
+            return quote_from_bytes(value, safe="").encode()
+        case CredentialPlace.COOKIE:
+            return credential.key.encode() + b"=" + value
+
+
+def _generic(name: str, value: bytes) -> secret_pb2.Secret:
+    return secret_pb2.Secret(
+        name=name, generic_secret=secret_pb2.GenericSecret(secret=base_pb2.DataSource(inline_bytes=value))
+    )
+
+
+def _tls(material: SecretMaterial) -> secret_pb2.Secret:
+    value = base_pb2.DataSource(inline_bytes=material.value.reveal())
+    if material.kind is SecretKind.TRUST_BUNDLE:
+        context = common_pb2.CertificateValidationContext(trusted_ca=value)
+        return secret_pb2.Secret(name=material.name, validation_context=context)
+    certificate = common_pb2.TlsCertificate(certificate_chain=value)
+    if material.private_key is not None:
+        certificate.private_key.inline_bytes = material.private_key.reveal()
+    return secret_pb2.Secret(name=material.name, tls_certificate=certificate)
