@@ -1,0 +1,56 @@
+-- What the gateway itself answers: one JSON shape for all of it, `{"error": {"code", "status", "message", ...}}`.
+-- `x-should-retry: false` keeps SDKs that know the header from repeating what the gateway has already decided.
+
+local reply = {}
+do
+  local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+  local function quoted(text)
+    text = text:gsub('[%z\1-\31\127-\255"\\]', function(c)
+      return ESCAPES[c] or string.format("\\u%04x", c:byte())
+    end)
+    return '"' .. text .. '"'
+  end
+
+  -- What a caller sent, short enough to be repeated to it.
+  function reply.excerpt(text)
+    return #text > 100 and text:sub(1, 100) .. "..." or text
+  end
+
+  -- `details` is an array of {name, string or number}, in the order in which they are to be read.
+  function reply.body(status, code, message, details)
+    local parts = { '{"error":{"code":', quoted(code), ',"status":', status, ',"message":', quoted(message) }
+    for _, detail in ipairs(details or {}) do
+      local value = detail[2]
+      if value ~= nil and value ~= "" then
+        parts[#parts + 1] = "," .. quoted(detail[1]) .. ":"
+        parts[#parts + 1] = type(value) == "number" and string.format("%d", value) or quoted(value)
+      end
+    end
+    parts[#parts + 1] = "}}\n"
+    return table.concat(parts)
+  end
+
+  -- A refusal as a value: main.lua sends it. `wait_ms` nil means that trying again is no use.
+  function reply.refusal(status, code, message, details, wait_ms)
+    local seconds = wait_ms and math.max(1, math.ceil(wait_ms / 1000))
+    details = details or {}
+    details[#details + 1] = { "retryAfterSeconds", seconds }
+    return { status = status, code = code, retry_after = seconds, body = reply.body(status, code, message, details) }
+  end
+
+  function reply.send(handle, refusal)
+    handle:stats():counter("refused." .. refusal.code):inc()
+    -- Tells local_reply_config that this body is ours already.
+    handle:streamInfo():dynamicMetadata():set(NAMES.call_namespace, "own", true)
+    local headers = {
+      [":status"] = tostring(refusal.status),
+      ["content-type"] = "application/json",
+      ["x-should-retry"] = "false",
+    }
+    if refusal.retry_after then
+      headers["retry-after"] = tostring(refusal.retry_after)
+    end
+    handle:respond(headers, refusal.body)
+  end
+end

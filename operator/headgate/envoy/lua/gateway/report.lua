@@ -1,0 +1,45 @@
+-- What the operator is told of a section: dynamic metadata that an access log filter picks out. At each transition, every
+-- second in the ten seconds after one (the call that caused it may be a stream that is logged only when it ends), else
+-- every ten seconds while there are calls. Each report is whole, so a lost one is made good by the next.
+-- The fields are those of SectionReport in metadata.py.
+
+local reports = {}
+do
+  local SELDOM, OFTEN = 10000, 1000
+
+  local function due(state, now)
+    if state.changed or not state.reported then
+      return true
+    end
+    local every = now - state.since < SELDOM and state.generation > 0 and OFTEN or SELDOM
+    return now - state.reported >= every
+  end
+
+  function reports.emit(handle, section, now)
+    local state = section.state
+    if not due(state, now) then
+      return
+    end
+    state.changed, state.reported = false, now
+    local wall = clock.wall(handle)
+    local calls, failed = breakers.counts(state, now)
+    handle:streamInfo():dynamicMetadata():set(NAMES.report_namespace, NAMES.report_key, {
+      section = section.id,
+      state = section.breaker and state.name or "none",
+      at = wall,
+      since = wall - (now - state.since),
+      until_time = state.name == "open" and wall + math.max(0, state.until_time - now) or 0,
+      event = state.event,
+      failure = state.failure,
+      calls = calls,
+      failures = failed,
+      window = state.window.length,
+      in_a_row = state.row,
+      opened = state.opened,
+    })
+    if state.event ~= "" and state.counted ~= state.generation then
+      state.counted = state.generation
+      handle:stats():counter("circuit." .. state.name):inc()
+    end
+  end
+end

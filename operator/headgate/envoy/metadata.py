@@ -1,0 +1,212 @@
+"""What the gateway's Lua filter knows of a route, and what it tells of a section.
+
+Downwards, `route_metadata` puts a section's breaker, limits and addresses under the filter's own name into the metadata
+of each of its routes; the filter reads them anew only when their version changes. Upwards, the filter leaves a report in
+dynamic metadata, an access log filter picks it out and the receiving service reads it with `SectionReport.of`. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from google.protobuf import json_format, struct_pb2
+
+from headgate.envoy.automaton import RegexError, automaton
+from headgate.model.plan import (
+    Breaker,
+    HeaderMatch,
+    HeaderMatchKind,
+    Limit,
+    Millis,
+    PathKind,
+    PathMatch,
+    RequestMatch,
+    Section,
+    Upstream,
+)
+
+#: The Lua filter's name, hence the key of its route metadata; also the namespace of its reports.
+FILTER: Final = "headgate"
+#: Dynamic metadata of one call, from its request to its response.
+CALL_NAMESPACE: Final = "headgate.call"
+#: Under `FILTER` in dynamic metadata: the report.
+REPORT_KEY: Final = "report"
+#: Selects the route configuration; never reaches a provider, and a caller's own is removed first.
+SCOPE_HEADER: Final = "x-headgate-scope"
+#: How Envoy's own answers are told from a provider's. Every RouteConfiguration must remove it from responses.
+LOCAL_REPLY_HEADER: Final = "x-hg-local"
+
+#: How long a half-open breaker waits for a trial whose section has no time limit of its own.
+UNBOUNDED_TRIAL: Final[Millis] = 60_000
+
+_Json = dict[str, Any]
+
+
+def route_metadata(upstream: Upstream, section: Section) -> struct_pb2.Struct:
+    """What goes under `route.metadata.filter_metadata[FILTER]` of every route of `section`.
+
+    Raises `RegexError` where a limit's regular expression is outside the supported syntax (`automaton.py`).
+    """
+    config = _config(upstream, section)
+    body = struct_pb2.Struct()
+    json_format.ParseDict(config, body)
+    version = hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()[:16]
+    result = struct_pb2.Struct()
+    json_format.ParseDict({"section": section.id, "version": version}, result)
+    result.fields["config"].struct_value.CopyFrom(body)
+    return result
+
+
+def _config(upstream: Upstream, section: Section) -> _Json:
+    config: _Json = {
+        "upstream": upstream.key,
+        "scheme": "http" if section.tls is None else "https",
+        "authorities": [_without_default_port(a.lower(), section) for a in upstream.authorities],
+        "base": section.base_path.rstrip("/"),
+        "upgrades": [upgrade.lower() for upgrade in section.upgrades],
+        "limits": [_limit(limit) for limit in section.limits],
+        "paths": list(_route_paths(upstream)),
+    }
+    if section.breaker is not None:
+        config["breaker"] = _breaker(section.breaker, section.timeouts.request)
+    return config
+
+
+def _route_paths(upstream: Upstream) -> Iterator[_Json]:
+    """The paths that routes match on: a call whose path can be read in two ways must not meet different ones."""
+    seen = dict.fromkeys(route.match.path for route in upstream.routes if route.match.path is not None)
+    for path in seen:
+        try:
+            yield _path(path)
+        except RegexError:
+            # RE2 knows more than the filter does. Then a path with two readings is refused altogether.
+            yield {"unreadable": True}
+
+
+def _without_default_port(authority: str, section: Section) -> str:
+    return authority.removesuffix(":80" if section.tls is None else ":443")
+
+
+def _breaker(breaker: Breaker, request_timeout: Millis) -> _Json:
+    config: _Json = {
+        "failures": [[range_.low, range_.high] for range_ in breaker.failures],
+        "break_duration": breaker.break_duration,
+        "max_break_duration": max(breaker.break_duration, breaker.max_break_duration),
+        "trials": max(1, breaker.trials),
+        "trial_bound": request_timeout or UNBOUNDED_TRIAL,
+    }
+    if breaker.consecutive is not None:
+        config["consecutive"] = breaker.consecutive
+    if breaker.rate is not None:
+        config["rate"] = {
+            "percent": breaker.rate.percent,
+            "window": breaker.rate.window,
+            "minimum": breaker.rate.minimum,
+        }
+    return config
+
+
+def _limit(limit: Limit) -> _Json:
+    return {
+        "id": limit.id,
+        "requests": limit.requests,
+        "interval": limit.interval,
+        "burst": limit.burst,
+        "selectors": [_selector(selector) for selector in limit.selectors],
+    }
+
+
+def _selector(selector: RequestMatch) -> _Json:
+    config: _Json = {"headers": [_header(header) for header in selector.headers]}
+    if selector.methods:
+        config["methods"] = list(selector.methods)
+    if selector.path is not None:
+        config["path"] = _path(selector.path)
+    return config
+
+
+def _path(path: PathMatch) -> _Json:
+    match path.kind:
+        case PathKind.PREFIX:
+            return {"prefix": path.value.rstrip("/")}
+        case PathKind.REGEX:
+            return {"regex": automaton(path.value).as_json()}
+
+
+def _header(header: HeaderMatch) -> _Json:
+    name = header.name.lower()
+    match header.kind:
+        case HeaderMatchKind.EXACT:
+            return {"name": name, "exact": header.value}
+        case HeaderMatchKind.REGEX:
+            return {"name": name, "regex": automaton(header.value).as_json()}
+        case HeaderMatchKind.DISTINCT:
+            return {"name": name, "distinct": True}
+
+
+class CircuitState(StrEnum):
+    """The state of a section's breaker; `NONE` where the section has none."""
+
+    NONE = "none"
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class SectionReport:
+    """How one section is doing in one proxy, at one moment. Reports are whole: a later `at` replaces an earlier one.
+
+    `at`, `since`, `until`: milliseconds since 1970 by the proxy's clock; `until` is 0 unless the breaker is open.
+    `event`: what caused the state (`failures_in_a_row`, `failure_rate`, `break_over`, `trial_failed`,
+    `trials_succeeded`), empty for the first one. `failure`: the last failure (`Status503`, `ConnectTimeout`, ...).
+    `calls` and `failures` in the last `window` milliseconds; `in_a_row` failures since the last success; `opened`: how
+    often the breaker has opened since the proxy's listener started.
+    """
+
+    section: str
+    state: CircuitState
+    at: Millis
+    since: Millis
+    until: Millis
+    event: str
+    failure: str
+    calls: int
+    failures: int
+    window: Millis
+    in_a_row: int
+    opened: int
+
+    @classmethod
+    def of(cls, metadata: struct_pb2.Struct) -> SectionReport:
+        """Read the Struct that the access log entry has under `FILTER`. Raises ValueError where a field is not there."""
+        report = metadata.fields[REPORT_KEY].struct_value.fields if REPORT_KEY in metadata.fields else {}
+
+        def text(name: str) -> str:
+            if name not in report or report[name].WhichOneof("kind") != "string_value":
+                raise ValueError(f"section report without text {name!r}")
+            return report[name].string_value
+
+        def number(name: str) -> int:
+            if name not in report or report[name].WhichOneof("kind") != "number_value":
+                raise ValueError(f"section report without number {name!r}")
+            return int(report[name].number_value)
+
+        return cls(
+            section=text("section"),
+            state=CircuitState(text("state")),
+            at=number("at"),
+            since=number("since"),
+            until=number("until_time"),
+            event=text("event"),
+            failure=text("failure"),
+            calls=number("calls"),
+            failures=number("failures"),
+            window=number("window"),
+            in_a_row=number("in_a_row"),
+            opened=number("opened"),
+        )
