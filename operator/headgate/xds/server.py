@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -22,10 +22,10 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from headgate.envoy.resource import Resources, TypeUrl
 from headgate.xds.feedback import Feedback, GatewayFeedback
+from headgate.xds.messages import Order
 from headgate.xds.pki import ServerTls, gateway_of
 from headgate.xds.references import References
 from headgate.xds.session import Context, Session, XdsStats, XdsTraffic, read
-from headgate.xds.stream import Order
 
 _log = structlog.stdlib.get_logger("headgate.xds")
 _NO_RESOURCES: Mapping[TypeUrl, frozenset[str]] = {}
@@ -233,7 +233,7 @@ class _Servicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
         await self._server.serve(context)
 
 
-async def peer_gateway(context: Context) -> str:
+async def peer_gateway(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """The gateway that the caller's certificate proves; ends the call with PERMISSION_DENIED if it proves none."""
     identities = [identity.decode("utf-8", "replace") for identity in context.peer_identities() or ()]
     gateway = gateway_of(identities)

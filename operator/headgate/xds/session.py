@@ -16,8 +16,9 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from headgate.envoy.resource import Resource, Resources, TypeUrl
 from headgate.xds.feedback import Ledger
+from headgate.xds.messages import Order, Request, Response
 from headgate.xds.redact import envoy_words
-from headgate.xds.stream import Order, Request, Response, Stream
+from headgate.xds.stream import Stream
 from headgate.xds.subscription import Answer
 
 _log = structlog.stdlib.get_logger("headgate.xds")

@@ -28,7 +28,14 @@ route:
   stage once the one before is answered, and a CLUSTER only when no route that the proxy has, or may have, leads to it.
 - Every wait is bounded by `patience`, except those that keep a working configuration alive.
 
-Names that do not exist get no answer: told of a removal, Envoy 1.40 ends the warming of a route or secret early.
+Names that are not published, as tried with Envoy 1.40:
+
+- A SECRET is answered as removed at once, waiting for nothing. Unanswered, its cluster never gets warm, and as long as one
+  cluster is not warm no cluster is acknowledged and a starting Envoy does not go on. Answered, the cluster is warm and fails
+  closed (401 from the credential injector, no TLS connection), and takes the secret up when it is published.
+- The removal of a SECRET in use changes nothing in Envoy: it goes on with the old value while its cluster lives.
+- A ROUTE stays unanswered: Envoy ignores the removal of one, and a starting listener waits for it either way. So a scope
+  whose route is not published is held back.
 
 A Stream belongs to the event loop's thread. `Stream.poll` returns the next response when the transport can take one, so
 what is not yet written is always the newest wish.
@@ -37,13 +44,13 @@ what is not yet written is always the newest wish.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 
 from headgate.envoy.resource import Resource, Resources, TypeUrl
 from headgate.xds.feedback import Ledger
+from headgate.xds.leads import Leads
+from headgate.xds.messages import Order, Request, Response
 from headgate.xds.redact import envoy_words
 from headgate.xds.subscription import Answer, Subscription
 
@@ -61,42 +68,10 @@ REMOVAL_ORDER = (
 SPOILING = frozenset({TypeUrl.SCOPED_ROUTE, TypeUrl.ROUTE, TypeUrl.SECRET, TypeUrl.ENDPOINT})
 #: Unique keys (a scope's key, a listener's address) that a removal can set free.
 EXCLUSIVE = frozenset({TypeUrl.SCOPED_ROUTE, TypeUrl.LISTENER})
-_ANY = ""
+#: Keys of `Stream._waiting` besides a cluster's name: for all clusters, and before the name of a route.
+_ANY, _ROUTE = "", "\0"
 _NOTHING: frozenset[str] = frozenset()
 _NEVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Limits of a stream. `patience` in seconds; `batch_bytes` bounds a response unless one resource alone is larger."""
-
-    patience: float = 10.0
-    batch_resources: int = 256
-    batch_bytes: int = 1 << 20
-    #: Up to so many changes of a type that one bad resource spoils go one by one; more than that is bulk.
-    single_up_to: int = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A DeltaDiscoveryRequest. `error` is the NACK's message, None otherwise."""
-
-    type_url: TypeUrl
-    subscribe: tuple[str, ...] = ()
-    unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = field(default_factory=dict)
-    nonce: str = ""
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A DeltaDiscoveryResponse: additions or removals, never both."""
-
-    type_url: TypeUrl
-    nonce: str
-    resources: tuple[Resource, ...] = ()
-    removed: tuple[str, ...] = ()
 
 
 class Stream:
@@ -117,12 +92,11 @@ class Stream:
         self._types = {type_url: Subscription(type_url) for type_url in TypeUrl}
         self._next_nonce = 0
         self._retry_at: float | None = None
-        #: Cluster (or _ANY) -> names that wait for its answer, and when to stop waiting.
+        #: Cluster (or another key) -> names that wait for its answer, and when to stop waiting.
         self._waiting: dict[str, dict[tuple[TypeUrl, str], None]] = {}
         self._timers: list[tuple[float, str]] = []
-        #: Clusters that each route of the proxy leads to, or may lead to; and how many routes lead to a cluster.
-        self._leads: dict[str, frozenset[str]] = {}
-        self._uses: Counter[str] = Counter()
+        self._leads = Leads()
+        #: Clusters to be removed once no route leads to them.
         self._kept: set[str] = set()
         #: Routes that a reconnecting proxy holds in a version we never saw: they may lead anywhere.
         self._opaque: set[str] = set()
@@ -194,14 +168,20 @@ class Stream:
         """The next response with additions of this type. Names whose turn has not come move to `waiting` on the way."""
         while subscription.changes:
             few = subscription.type_url in SPOILING and len(subscription.changes) <= self._order.single_up_to
-            picked = self._pick(subscription, 1 if few else self._order.batch_resources, now)
+            limit, size = 1 if few else self._order.batch_resources, self._order.batch_bytes
+            if subscription.type_url is TypeUrl.SCOPED_ROUTE and subscription.fresh:
+                # A starting listener binds when the routes of the first response are in: it must hold all scopes.
+                limit, size = len(subscription.changes), self._order.first_scopes_bytes
+            picked = self._pick(subscription, limit, size, now)
             if picked:
                 return self._send(subscription, tuple(picked), now)
+        if subscription.unknown:
+            return self._remove(subscription, list(subscription.unknown), now)
         if subscription.owes_reply:
             return self._send(subscription, (), now)
         return None
 
-    def _pick(self, subscription: Subscription, limit: int, now: float) -> list[Resource]:
+    def _pick(self, subscription: Subscription, limit: int, most_bytes: int, now: float) -> list[Resource]:
         wanted = self._wanted(subscription.type_url)
         picked: list[Resource] = []
         size = 0
@@ -216,7 +196,7 @@ class Stream:
                     heapq.heappush(self._timers, (blocker[1], blocker[0]))
                 continue
             single = name in subscription.alone
-            if picked and (single or size + len(item.body) > self._order.batch_bytes):
+            if picked and (single or size + len(item.body) > most_bytes):
                 break
             picked.append(item)
             size += len(item.body)
@@ -235,6 +215,10 @@ class Stream:
         if item.type_url not in (TypeUrl.SCOPED_ROUTE, TypeUrl.ROUTE):
             return None
         serves = item.name in self._types[item.type_url].held
+        if item.type_url is TypeUrl.SCOPED_ROUTE:
+            for name in self._references(item):
+                if name not in self._wanted(TypeUrl.ROUTE):
+                    return _ROUTE + name, None
         for name in self._clusters_of(item):
             wanted = self._wanted(TypeUrl.CLUSTER).get(name)
             if wanted is None:
@@ -264,16 +248,14 @@ class Stream:
             return None
         names = list(islice(subscription.removals, self._order.batch_resources))
         if subscription.type_url is TypeUrl.CLUSTER:
-            used = [name for name in names if self._uses[name] > 0]
+            used = [name for name in names if self._leads.used(name)]
             for name in used:
                 del subscription.removals[name]
                 self._kept.add(name)
             names = [name for name in names if name not in self._kept]
             if not names:
                 return self._removal(subscription, now)
-        nonce = self._nonce()
-        subscription.depart(nonce, dict.fromkeys(names), now)
-        return Response(subscription.type_url, nonce, removed=tuple(names))
+        return self._remove(subscription, names, now)
 
     def _removable_at(self, type_url: TypeUrl, now: float) -> float:
         """When removals of this type may go at the latest; a time not after `now` means: now."""
@@ -310,8 +292,13 @@ class Stream:
         subscription.depart(nonce, {item.name: item.version for item in resources}, now)
         if subscription.type_url is TypeUrl.ROUTE:
             for item in resources:
-                self._lead(item.name, self._leads.get(item.name, _NOTHING) | self._references(item))
+                self._leads.also(item.name, self._references(item))
         return Response(subscription.type_url, nonce, resources)
+
+    def _remove(self, subscription: Subscription, names: list[str], now: float) -> Response:
+        nonce = self._nonce()
+        subscription.depart(nonce, dict.fromkeys(names), now)
+        return Response(subscription.type_url, nonce, removed=tuple(names))
 
     def _nonce(self) -> str:
         self._next_nonce += 1
@@ -378,6 +365,8 @@ class Stream:
             self._kept.discard(name)
             if wanted is None:
                 self._wake(name)
+        if type_url is TypeUrl.ROUTE and wanted is not None:
+            self._wake(_ROUTE + name)
         if wanted is None:
             self._ledger.settled(type_url, (name,))
         elif not subscription.wants(name):
@@ -418,18 +407,9 @@ class Stream:
                 self._ledger.settled(type_url, (name,))
 
     def _lead(self, route: str, clusters: frozenset[str]) -> None:
-        """Note which clusters a route may lead to, and let go of those that nothing leads to any more."""
-        before = self._leads.pop(route, _NOTHING)
-        if clusters:
-            self._leads[route] = clusters
-        for name in clusters - before:
-            self._uses[name] += 1
-        for name in before - clusters:
-            self._uses[name] -= 1
-            if self._uses[name] <= 0:
-                del self._uses[name]
-                if name in self._kept:
-                    self._review(TypeUrl.CLUSTER, name)
+        for name in self._leads.set(route, clusters):
+            if name in self._kept:
+                self._review(TypeUrl.CLUSTER, name)
 
     def _wake(self, cluster: str) -> None:
         for type_url, name in self._waiting.pop(cluster, ()):

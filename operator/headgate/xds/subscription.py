@@ -13,6 +13,8 @@ from headgate.envoy.resource import Resource, TypeUrl
 
 #: A first request without names means "all" for these.
 WILDCARD_TYPES = frozenset({TypeUrl.CLUSTER, TypeUrl.LISTENER, TypeUrl.SCOPED_ROUTE})
+#: A name of these that is not published is answered as removed (why: `stream.py`).
+ANSWERED_IF_UNKNOWN = frozenset({TypeUrl.SECRET, TypeUrl.ENDPOINT})
 _COMPACT_AT = 512
 
 
@@ -51,6 +53,8 @@ class Subscription:
         self.active = False
         self.wildcard = False
         self.owes_reply = False
+        #: Nothing has been sent yet, and the proxy came with nothing.
+        self.fresh = True
         self.names: set[str] = set()
         self.held: dict[str, str] = {}
         self.flights: dict[str, Flight] = {}
@@ -58,6 +62,8 @@ class Subscription:
         self.changes: dict[str, None] = {}
         self.removals: dict[str, None] = {}
         self.waiting: set[str] = set()
+        #: Asked for by name, not published, and the proxy is waiting to hear that.
+        self.unknown: dict[str, None] = {}
         self.alone: set[str] = set()
         self._sent: dict[str, dict[str, str | None]] = {}
         self._compact_at = _COMPACT_AT
@@ -80,6 +86,7 @@ class Subscription:
         self.waiting.discard(name)
         self.changes.pop(name, None)
         self.removals.pop(name, None)
+        self.unknown.pop(name, None)
         if not self.wants(name):
             return
         known = self.known_version(name)
@@ -89,6 +96,8 @@ class Subscription:
             # A version that is refused later may have left an older one in place: so `held` counts besides.
             if known is not None or (name in self.held and name not in self.flights):
                 self.removals[name] = None
+            elif self.type_url in ANSWERED_IF_UNKNOWN and name not in self.flights:
+                self.unknown[name] = None
             return
         refusal = self.refused.get(name)
         if known != wanted.version and (refusal is None or refusal.version != wanted.version):
@@ -101,6 +110,7 @@ class Subscription:
         self.wildcard = "*" in names or (not names and self.type_url in WILDCARD_TYPES)
         self.names = names - {"*"}
         self.held = {name: version for name, version in initial.items() if self.wants(name)}
+        self.fresh = not self.held
 
     def add(self, subscribe: Iterable[str]) -> set[str]:
         """A later request; returns the names to review. A name asked for again is sent again, as the protocol has it."""
@@ -129,11 +139,13 @@ class Subscription:
     def depart(self, nonce: str, versions: dict[str, str | None], now: float) -> None:
         """A response with these names leaves; `versions` has None for a removal."""
         self._sent[nonce] = versions
+        self.fresh = False
         for name, version in versions.items():
             self.flights.pop(name, None)  # so that the order of `flights` stays the order of sending
             self.flights[name] = Flight(nonce, version, now)
             self.changes.pop(name, None)
             self.removals.pop(name, None)
+            self.unknown.pop(name, None)
             self.alone.discard(name)
         if len(self._sent) > self._compact_at:
             self._compact()
