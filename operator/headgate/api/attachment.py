@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from headgate.api.base import GROUP, Model, Rule
-from headgate.api.types import Label, ObjectName, Seq
+from headgate.api.types import Label, LabelValue, ObjectName, Seq
 
 TargetKind = Literal["UpstreamService", "IntegrationGateway"]
+
+#: On the CRDs of policies, so that tools which know GEP-713 find them.
+POLICY_LABELS = {"gateway.networking.k8s.io/policy": "Direct"}
 
 
 class TargetRef(Model):
     """An object in the policy's own namespace that the policy applies to, or one section of it."""
 
-    group: Annotated[Literal["headgate.dev"], Field(default=GROUP, description="API group of the target.")]
-    kind: Annotated[TargetKind, Field(description="UpstreamService for one API; IntegrationGateway for the default of each API on it, separately.")]
-    name: Annotated[ObjectName, Field(description="Name of the target.")]
-    section_name: Annotated[Label | None, Field(default=None, description="One section of an UpstreamService; left out: all of it.")]
+    group: Annotated[
+        Literal["headgate.dev"], Field(default=GROUP, description="API group of the target. Default headgate.dev.")
+    ]
+    kind: Annotated[
+        TargetKind,
+        Field(
+            description="UpstreamService: one API. IntegrationGateway: each API on that gateway, separately, wherever no nearer policy says otherwise."
+        ),
+    ]
+    name: Annotated[ObjectName, Field(description="Name of the target, in the policy's own namespace.")]
+    section_name: Annotated[
+        Label | None,
+        Field(
+            default=None,
+            description="One section of the UpstreamService, its own or one of its provider's profile. Left out: all of it.",
+        ),
+    ]
 
     rules = (
         Rule(
@@ -33,10 +49,15 @@ class TargetRef(Model):
 class TargetSelector(Model):
     """Objects in the policy's own namespace, chosen by label."""
 
-    group: Annotated[Literal["headgate.dev"], Field(default=GROUP, description="API group of the targets.")]
-    kind: Annotated[TargetKind, Field(description="Kind of the targets.")]
+    group: Annotated[
+        Literal["headgate.dev"], Field(default=GROUP, description="API group of the targets. Default headgate.dev.")
+    ]
+    kind: Annotated[
+        TargetKind,
+        Field(description="UpstreamService: single APIs. IntegrationGateway: each API on those gateways, separately."),
+    ]
     match_labels: Annotated[
-        dict[str, Annotated[str, Field(max_length=63)]],
+        dict[str, LabelValue],
         Field(min_length=1, max_length=16, description="Labels that a target must have, all of them."),
     ]
 
@@ -44,10 +65,24 @@ class TargetSelector(Model):
 class PolicySpec(Model):
     """What the three policy kinds have in common."""
 
-    target_refs: Annotated[Seq[TargetRef], Field(default=(), max_length=16, description="Objects that this policy applies to, by name.")]
-    target_selectors: Annotated[Seq[TargetSelector], Field(default=(), max_length=16, description="Objects that this policy applies to, by label.")]
+    target_refs: Annotated[
+        Seq[TargetRef],
+        Field(
+            default=(),
+            max_length=16,
+            description="Objects that this policy applies to, by name. Give these or targetSelectors, or both.",
+        ),
+    ]
+    target_selectors: Annotated[
+        Seq[TargetSelector],
+        Field(
+            default=(),
+            max_length=16,
+            description="Objects that this policy applies to, by label, now and whenever one comes to carry it.",
+        ),
+    ]
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "(has(self.targetRefs) && size(self.targetRefs) > 0) || (has(self.targetSelectors) && size(self.targetSelectors) > 0)",
             "name at least one target in targetRefs or targetSelectors",

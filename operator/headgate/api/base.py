@@ -1,7 +1,9 @@
 """The common ground of all kinds: strictness, field names, and rules that are written once for CEL and for Python.
 
 Reading is tolerant (unknown fields are ignored), so that a newer CRD never makes an older replica drop an object; the
-generated CRDs are strict. `unknown_fields` tells where a document says something that no field hears.
+generated CRDs are strict. `unknown_fields` tells where a document says something that no field hears. In everything
+else reading gives the API server's verdict: a null is an absent field, a whole number may be written `443.0`, a list
+that the CRD calls a set or a map holds each item once, and the rules are the CRD's. A test holds the two together.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 GROUP = "headgate.dev"
 VERSION = "v1alpha1"
@@ -29,6 +32,14 @@ class Rule:
     message: str
     check: Callable[[Any], bool]
     field: str = ""
+
+    def validation(self) -> dict[str, str]:
+        """The rule as an item of `x-kubernetes-validations`."""
+        found = {"rule": self.cel, "message": self.message}
+        # The server takes only paths that the schema spells out, and of metadata it spells out nothing.
+        if self.field and self.field.split(".")[0] != "metadata":
+            found["fieldPath"] = f".{self.field}"
+        return found
 
 
 class RuleError(ValueError):
@@ -52,19 +63,58 @@ class Model(BaseModel):
         strict=True,
     )
 
+    #: A subclass's own rules hold besides those of its bases.
     rules: ClassVar[tuple[Rule, ...]] = ()
+    #: Whether a document may hold more here than Headgate reads, as in `metadata`.
+    open_ended: ClassVar[bool] = False
+
+    @classmethod
+    def all_rules(cls) -> tuple[Rule, ...]:
+        """The rules of this model and of its bases, those of the bases first."""
+        return tuple(rule for base in reversed(cls.__mro__) for rule in base.__dict__.get("rules", ()))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(core_schema)
+        if rules := cls.all_rules():
+            handler.resolve_ref_schema(found)["x-kubernetes-validations"] = [rule.validation() for rule in rules]
+        return found
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_stored(cls, data: Any) -> Any:
+        """What the API server would store: without nulls in objects, and whole numbers as integers."""
+        return (
+            {key: _stored(value) for key, value in data.items() if value is not None}
+            if isinstance(data, dict)
+            else data
+        )
 
     @model_validator(mode="after")
     def _hold_rules(self) -> Self:
-        for rule in type(self).rules:
+        for rule in type(self).all_rules():
             if not rule.check(self):
                 raise RuleError(rule)
         return self
 
 
-def unknown_fields(model: type[BaseModel], data: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def _stored(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [int(item) if isinstance(item, float) and item.is_integer() else item for item in value]
+        case dict():
+            return {key: item for key, item in value.items() if item is not None}
+        case _:
+            return value
+
+
+def unknown_fields(
+    model: type[BaseModel], data: object, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[str | int, ...]]:
     """The paths in `data` that no field of `model` reads, as tuples of keys and list indexes."""
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or getattr(model, "open_ended", False):
         return
     known = {info.alias or name: info.annotation for name, info in model.model_fields.items()}
     for key, value in data.items():

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     # ResolvedRefs
     RESOLVED_REFS = "ResolvedRefs"
     GATEWAY_NOT_FOUND = "GatewayNotFound"
+    GATEWAY_NOT_ACCEPTED = "GatewayNotAccepted"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"
     INVALID_SECRET = "InvalidSecret"
@@ -69,7 +70,15 @@ class Condition(Model):
 
     type: Annotated[str, Field(max_length=316, description="The condition's type, CamelCase.")]
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="True, False or Unknown.")]
-    observed_generation: Annotated[int | None, Field(default=None, ge=0, description="The metadata.generation that this condition was computed from.")]
-    last_transition_time: Annotated[str, Field(default="", description="When the status last changed, RFC 3339.", json_schema_extra={"format": "date-time"})]
+    observed_generation: Annotated[
+        int | None,
+        Field(default=None, ge=0, description="The metadata.generation that this condition was computed from."),
+    ]
+    last_transition_time: Annotated[
+        str,
+        Field(
+            default="", description="When the status last changed, RFC 3339.", json_schema_extra={"format": "date-time"}
+        ),
+    ]
     reason: Annotated[str, Field(max_length=1024, description="One word for the cause, CamelCase.")]
     message: Annotated[str, Field(default="", max_length=32768, description="A sentence that says what to do.")]

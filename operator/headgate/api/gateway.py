@@ -4,38 +4,52 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from headgate.api.base import Model, Rule
 from headgate.api.meta import AGE, READY, Column, Kind, Names
 from headgate.api.status import GatewayStatus
-from headgate.api.types import Cidr, ObjectName, Port, Seq
+from headgate.api.types import AS_SET, Cidr, LabelValue, ObjectName, Port, Seq
 
 
 class SecretName(Model):
     """A Secret in the same namespace."""
 
-    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
+    name: Annotated[ObjectName, Field(description="Name of the Secret, in the gateway's namespace.")]
 
 
 class ListenerTls(Model):
     """TLS towards the callers."""
 
-    certificate_ref: Annotated[SecretName, Field(description="A Secret of type kubernetes.io/tls with tls.crt and tls.key.")]
+    certificate_ref: Annotated[
+        SecretName, Field(description="A Secret of type kubernetes.io/tls with tls.crt and tls.key.")
+    ]
 
 
 class GatewayListener(Model):
     """Where applications call."""
 
-    port: Annotated[Port | None, Field(default=None, description="Port of the proxies' listener. Default 8080. `headgate run --listen` overrides it for the default gateway.")]
-    tls: Annotated[ListenerTls | None, Field(default=None, description="Serve HTTPS with this certificate; left out: plain HTTP.")]
+    port: Annotated[
+        Port | None,
+        Field(
+            default=None,
+            description="Port of the proxies' listener. `headgate run --listen` overrides it for the default gateway. Default 8080.",
+        ),
+    ]
+    tls: Annotated[
+        ListenerTls | None,
+        Field(default=None, description="Serve HTTPS with this certificate. Default: plain HTTP."),
+    ]
 
 
 class LabelSelector(Model):
     """Labels that a namespace must have."""
 
+    # Half a selector from each of two field managers would be a third selector.
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
+
     match_labels: Annotated[
-        dict[str, Annotated[str, Field(max_length=63)]],
+        dict[str, LabelValue],
         Field(min_length=1, max_length=16, description="Labels that must be there, all of them."),
     ]
 
@@ -45,9 +59,14 @@ class AllowedNamespaces(Model):
 
     from_: Annotated[
         Literal["Same", "All", "Selector"],
-        Field(alias="from", description="Same: the gateway's own namespace (default); All: every one; Selector: those whose labels match."),
+        Field(
+            alias="from",
+            description="Same: the gateway's own namespace. All: every one. Selector: those whose labels match selector.",
+        ),
     ]
-    selector: Annotated[LabelSelector | None, Field(default=None, description="Labels of the namespaces, for from: Selector.")]
+    selector: Annotated[
+        LabelSelector | None, Field(default=None, description="Labels of the namespaces, for from: Selector.")
+    ]
 
     rules = (
         Rule(
@@ -64,17 +83,40 @@ class Egress(Model):
 
     allowed_cidrs: Annotated[
         Seq[Cidr],
-        Field(default=(), alias="allowedCIDRs", max_length=64, description="Private, loopback or link-local networks that upstreams of this gateway may resolve to. Everything else that is not public is refused."),
+        Field(
+            default=(),
+            alias="allowedCIDRs",
+            max_length=64,
+            description="Private, loopback or link-local networks, such as 10.20.0.0/16, that the names and addresses of this gateway's upstreams may lie in. Everything else that is not public is refused.",
+        ),
+        AS_SET,
     ]
 
 
 class IntegrationGatewaySpec(Model):
     """What a gateway is to be."""
 
-    default: Annotated[bool, Field(default=False, description="Serve the upstreams that name no gateway. Among several the oldest is the default.")]
-    listener: Annotated[GatewayListener | None, Field(default=None, description="Where applications call.")]
-    allowed_namespaces: Annotated[AllowedNamespaces | None, Field(default=None, description="Which namespaces may attach upstreams. Default: the gateway's own.")]
-    egress: Annotated[Egress | None, Field(default=None, description="What may be reached besides the public internet.")]
+    default: Annotated[
+        bool,
+        Field(
+            default=False,
+            description="Serve the upstreams that name no gateway. Of several such gateways the oldest is the default. Default false.",
+        ),
+    ]
+    listener: Annotated[
+        GatewayListener | None, Field(default=None, description="Where applications call. Default: plain HTTP on 8080.")
+    ]
+    allowed_namespaces: Annotated[
+        AllowedNamespaces | None,
+        Field(default=None, description="Which namespaces may attach upstreams. Default: only the gateway's own."),
+    ]
+    egress: Annotated[
+        Egress | None,
+        Field(
+            default=None,
+            description="What upstreams may be besides public addresses. Default: nothing, so that no upstream becomes a way into the cluster.",
+        ),
+    ]
 
 
 class IntegrationGateway(Kind):
@@ -84,7 +126,12 @@ class IntegrationGateway(Kind):
     columns: ClassVar[tuple[Column, ...]] = (
         READY,
         Column("Upstreams", ".status.attachedUpstreams", "integer", description="Upstreams that are served."),
-        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', priority=1),
+        Column(
+            "Reason",
+            '.status.conditions[?(@.type=="Ready")].reason',
+            priority=1,
+            description="Why it is ready or not, in one word.",
+        ),
         AGE,
     )
 

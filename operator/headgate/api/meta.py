@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from headgate.api.base import API_VERSION, Model
-
-
-def _no_null(value: object) -> object:
-    return {} if value is None else value
+from headgate.api.types import Label, ObjectName
 
 
 class ObjectMeta(Model):
@@ -20,14 +18,15 @@ class ObjectMeta(Model):
 
     # The API server owns this part and writes times as text: no strictness of ours.
     model_config = ConfigDict(strict=False)
+    open_ended: ClassVar[bool] = True
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    namespace: str = "default"
+    name: ObjectName
+    namespace: Label = "default"
     uid: str = ""
     resource_version: str = ""
     generation: int = 0
     creation_timestamp: datetime | None = None
-    labels: Annotated[dict[str, str], BeforeValidator(_no_null), Field(default_factory=dict)]
+    labels: Annotated[dict[str, str], Field(default_factory=dict)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Names:
     short: tuple[str, ...] = ()
 
 
-AGE = Column("Age", ".metadata.creationTimestamp", "date")
+AGE = Column("Age", ".metadata.creationTimestamp", "date", description="Since when the object has been there.")
 READY = Column("Ready", '.status.conditions[?(@.type=="Ready")].status', description="What was declared is in force.")
 
 
@@ -60,7 +59,17 @@ class Kind(Model):
 
     names: ClassVar[Names]
     columns: ClassVar[tuple[Column, ...]]
+    #: Labels of the CRD itself.
+    labels: ClassVar[Mapping[str, str]] = {}
 
     api_version: Annotated[str, Field(default=API_VERSION)]
     kind: str
     metadata: ObjectMeta
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """The object that a document from outside declares; pydantic's ValidationError where it is none.
+
+        Unlike `model_validate` it hears only the names that the CRD has (`basePath`), never Python's (`base_path`).
+        """
+        return cls.model_validate(dict(document), by_alias=True, by_name=False)

@@ -8,23 +8,27 @@ from pydantic import Field
 
 from headgate.api.base import Model
 from headgate.api.conditions import Condition
-from headgate.api.types import Seq
+from headgate.api.types import Seq, Unique
 
 Conditions = Annotated[
-    Seq[Condition],
-    Field(default=(), max_length=16, description="Conditions, one of each type.", json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    Seq[Condition], Field(default=(), max_length=16, description="Conditions, one of each type."), Unique("type")
 ]
-ObservedGeneration = Annotated[int | None, Field(default=None, ge=0, description="The metadata.generation that this status was computed from.")]
+ObservedGeneration = Annotated[
+    int | None,
+    Field(default=None, ge=0, description="The metadata.generation that this status was computed from."),
+]
 
 
 class AncestorRef(Model):
     """An object that a policy applies to."""
 
-    group: Annotated[str, Field(max_length=253)]
-    kind: Annotated[str, Field(max_length=63)]
-    name: Annotated[str, Field(max_length=253)]
-    namespace: Annotated[str, Field(max_length=63)]
-    section_name: Annotated[str | None, Field(default=None, max_length=63)]
+    group: Annotated[str, Field(max_length=253, description="API group of the object.")]
+    kind: Annotated[str, Field(max_length=63, description="Kind of the object.")]
+    name: Annotated[str, Field(max_length=253, description="Name of the object.")]
+    namespace: Annotated[str, Field(max_length=63, description="Namespace of the object.")]
+    section_name: Annotated[
+        str | None, Field(default=None, max_length=63, description="The one section meant. Left out: all of it.")
+    ]
 
 
 class AncestorStatus(Model):
@@ -40,15 +44,21 @@ class PolicyStatus(Model):
 
     observed_generation: ObservedGeneration
     conditions: Conditions
-    ancestors: Annotated[Seq[AncestorStatus], Field(default=(), max_length=16, description="Each target, and how the policy stands towards it.")]
+    ancestors: Annotated[
+        Seq[AncestorStatus],
+        Field(default=(), max_length=16, description="Each target, and how the policy stands towards it."),
+    ]
 
 
 class PolicyInForce(Model):
     """A policy that shapes an upstream."""
 
-    kind: Annotated[str, Field(max_length=63)]
-    name: Annotated[str, Field(max_length=253)]
-    section_name: Annotated[str | None, Field(default=None, max_length=63, description="The section that it shapes; left out: all of them.")]
+    kind: Annotated[str, Field(max_length=63, description="Kind of the policy.")]
+    name: Annotated[str, Field(max_length=253, description="Name of the policy.")]
+    section_name: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="The section that it shapes. Left out: all of them."),
+    ]
 
 
 class UpstreamStatus(Model):
@@ -56,14 +66,47 @@ class UpstreamStatus(Model):
 
     observed_generation: ObservedGeneration
     conditions: Conditions
-    address: Annotated[str | None, Field(default=None, max_length=512, description="The base URL by which applications call it.")]
-    gateway: Annotated[str | None, Field(default=None, max_length=317, description="The gateway that serves it, namespace/name.")]
-    host: Annotated[str | None, Field(default=None, max_length=253, description="The provider's host in force, after the profile has filled what was left out.")]
-    health: Annotated[str | None, Field(default=None, max_length=63, description="Healthy, Degraded, Unhealthy or Unknown, by what the proxies see.")]
-    circuit: Annotated[str | None, Field(default=None, max_length=63, description="Closed, HalfOpen or Open, with how many of the sections.")]
-    reason: Annotated[str | None, Field(default=None, max_length=1024, description="One word for what is wrong; empty when nothing is.")]
-    since: Annotated[str | None, Field(default=None, description="Since when it has been wrong, RFC 3339.", json_schema_extra={"format": "date-time"})]
-    policies: Annotated[Seq[PolicyInForce], Field(default=(), max_length=256, description="The policies in force.")]
+    address: Annotated[
+        str | None, Field(default=None, max_length=512, description="The base URL by which applications call it.")
+    ]
+    gateway: Annotated[
+        str | None, Field(default=None, max_length=317, description="The gateway that serves it, namespace/name.")
+    ]
+    host: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=253,
+            description="The provider's host in force, after the profile has filled what was left out.",
+        ),
+    ]
+    health: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=63,
+            description="Healthy, Degraded, Unhealthy or Unknown, by what the proxies see.",
+        ),
+    ]
+    circuit: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="Closed, HalfOpen or Open, with how many of the sections."),
+    ]
+    reason: Annotated[
+        str | None,
+        Field(default=None, max_length=1024, description="One word for what is wrong; empty when nothing is."),
+    ]
+    since: Annotated[
+        str | None,
+        Field(
+            default=None,
+            description="Since when it has been wrong, RFC 3339.",
+            json_schema_extra={"format": "date-time"},
+        ),
+    ]
+    policies: Annotated[
+        Seq[PolicyInForce], Field(default=(), max_length=256, description="The policies that shape it.")
+    ]
 
 
 class GatewayStatus(Model):

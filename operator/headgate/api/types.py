@@ -1,11 +1,18 @@
-"""Field types that several kinds share, each with the pattern that the CRD carries."""
+"""Field types that several kinds share, each with the pattern that the CRD carries.
+
+Patterns must mean the same to pydantic (Rust's regex) and to the API server (Go's): ASCII classes are spelled out,
+because `\\s` and `\\w` are Unicode to the one and ASCII to the other; `$` is the very end to both.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, TypeVar
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, Strict
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
+from pydantic_core import CoreSchema, core_schema
 
 _DURATION = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 _UNIT_MILLIS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -14,6 +21,39 @@ T = TypeVar("T")
 
 #: A list in YAML, a tuple in here: frozen.
 Seq = Annotated[tuple[T, ...], Strict(False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """Marks a Seq that holds each item once: by `key`, or as a whole if that is empty.
+
+    In the CRD it becomes a list-map or a set, so that several field managers may each own items of it by server-side
+    apply. A Seq without this mark is atomic: whoever applies it owns all of it. Put it after the Field.
+    """
+
+    key: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        if self.key:
+            return found | {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
+        return found | {"x-kubernetes-list-type": "set"}
+
+    def _check(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen: set[Hashable] = set()
+        for item in items:
+            name = getattr(item, self.key) if self.key else item
+            if name in seen:
+                raise ValueError(f"{name!r} is there twice: give each {self.key or 'item'} once")
+            seen.add(name)
+        return items
+
+
+AS_SET = Unique()
+BY_NAME = Unique("name")
 
 #: A Gateway API duration (GEP-2257): `500ms`, `1m30s`; units h, m, s, ms; each number at most 5 digits.
 Duration = Annotated[str, Field(pattern=r"^([0-9]{1,5}(h|m|s|ms)){1,4}$", max_length=32)]
@@ -24,9 +64,17 @@ Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_len
 #: The name of any Kubernetes object.
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
 
+#: The value of a Kubernetes label.
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+
 #: A host name or an IP address (no brackets, no port).
 Hostname = Annotated[
-    str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?)*|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$", min_length=1, max_length=253)
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?)*|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$",
+        min_length=1,
+        max_length=253,
+    ),
 ]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -40,8 +88,8 @@ HeaderText = Annotated[str, Field(pattern=r"^[\x20-\x7E\t]*$", max_length=4096)]
 #: An HTTP method.
 Method = Annotated[str, Field(pattern=r"^[A-Z]+$", min_length=1, max_length=16)]
 
-#: A path prefix: absolute, without query or fragment.
-PathPrefix = Annotated[str, Field(pattern=r"^/[^?#\s]*$", min_length=1, max_length=1024)]
+#: A path prefix: absolute, visible ASCII as on the wire, without query or fragment.
+PathPrefix = Annotated[str, Field(pattern=r"^/[\x21\x22\x24-\x3E\x40-\x7E]*$", min_length=1, max_length=1024)]
 
 #: A regular expression in RE2 syntax.
 Regex = Annotated[str, Field(min_length=1, max_length=1024)]

@@ -1,0 +1,136 @@
+"""Writes `crds/` and `docs/reference.md` from the models: `python -m headgate.api.crdgen [--check] [--root DIR]`.
+
+For developers and for the test that holds the committed files to the models; nothing at run time calls it. `--check`
+writes nothing and ends with 1 if a file differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headgate.api.base import GROUP, VERSION
+from headgate.api.kinds import KINDS
+from headgate.api.meta import Column, Kind
+from headgate.api.reference import reference
+from headgate.api.schema import Schema, structural_schema
+
+_ROOT = Path(__file__).resolve().parents[3]
+_HEADER = """\
+# Generated from headgate.api by `make crds` (python -m headgate.api.crdgen): change the models, not this file.
+"""
+
+
+def crd(kind: type[Kind]) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind."""
+    names = kind.names
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{names.plural}.{GROUP}",
+            "labels": {"app.kubernetes.io/name": "headgate", **kind.labels},
+        },
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "categories": ["headgate"],
+                "kind": names.kind,
+                "listKind": f"{names.kind}List",
+                "plural": names.plural,
+                **({"shortNames": list(names.short)} if names.short else {}),
+                "singular": names.singular,
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "additionalPrinterColumns": [_column(column) for column in kind.columns],
+                    "schema": {"openAPIV3Schema": structural_schema(kind)},
+                    "subresources": {"status": {}},
+                }
+            ],
+        },
+    }
+
+
+def _column(column: Column) -> dict[str, str | int]:
+    found: dict[str, str | int] = {"name": column.name, "type": column.type, "jsonPath": column.json_path}
+    if column.description:
+        found["description"] = column.description
+    if column.priority:
+        found["priority"] = column.priority
+    return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors, with the items of lists indented."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (theirs)
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 (theirs)
+        super().increase_indent(flow, False)
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The document as YAML, keys in the order given, the same bytes each time."""
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return f"{_HEADER}{text}"
+
+
+def generate() -> dict[str, str]:
+    """Every generated file: its path from the root of the repository, and its text."""
+    schemas: dict[str, Schema] = {name: structural_schema(kind) for name, kind in KINDS.items()}
+    files = {f"crds/{kind.names.plural}.{GROUP}.yaml": render(crd(kind)) for kind in KINDS.values()}
+    files["docs/reference.md"] = reference(list(KINDS.values()), schemas)
+    return files
+
+
+def stale(root: Path) -> list[str]:
+    """The generated files, by path, that are absent, differ, or should be gone."""
+    files = generate()
+    differing = [
+        path for path, text in files.items() if not (root / path).is_file() or (root / path).read_text("utf-8") != text
+    ]
+    left = [str(path.relative_to(root)) for path in sorted((root / "crds").glob("*.yaml"))]
+    return sorted({*differing, *(path for path in left if path not in files)})
+
+
+def write(root: Path) -> None:
+    """Write what differs, and remove what should be gone."""
+    files = generate()
+    for path in stale(root):
+        target = root / path
+        if path in files:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(files[path], "utf-8")
+        else:
+            target.unlink()
+        print(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m headgate.api.crdgen", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if a file is out of date")
+    parser.add_argument("--root", type=Path, default=_ROOT, help="the repository (default: the one this file is in)")
+    options = parser.parse_args(arguments)
+    if not options.check:
+        write(options.root)
+        return 0
+    if old := stale(options.root):
+        print(f"out of date, run `make crds`: {', '.join(old)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
