@@ -1,0 +1,190 @@
+"""The `headgate` command: what may be asked, and nothing of how it is done.
+
+Each command imports what it needs when it is called, so that `--help` and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headgate.cli.fail import Failure
+
+app = typer.Typer(
+    name="headgate",
+    help="A gateway for the third-party APIs that software depends on.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class PlanOutput(StrEnum):
+    PLAN = "plan"
+    XDS = "xds"
+    OBJECTS = "objects"
+
+
+class GetOutput(StrEnum):
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+FolderOption = Annotated[
+    Path, typer.Option("--filename", "-f", metavar="DIR", help="A folder of YAML files, or one file.")
+]
+SecretOption = Annotated[
+    list[str],
+    typer.Option(
+        "--secret",
+        metavar="NAMESPACE/NAME/KEY=env:VAR",
+        help="A Secret's value from the environment, or with file:PATH from a file. May be repeated.",
+    ),
+]
+ListenOption = Annotated[
+    str,
+    typer.Option(
+        "--listen",
+        metavar="HOST:PORT",
+        help="Where the default gateway takes calls; other gateways take their own port on this host.",
+    ),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        help="Where a run keeps what outlives it. Default: $XDG_STATE_HOME/headgate/default.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        from headgate import __version__
+
+        print(f"headgate {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    folder: FolderOption,
+    listen: ListenOption = "127.0.0.1:8080",
+    state_dir: StateOption = None,
+    envoy: Annotated[
+        str | None,
+        typer.Option(
+            "--envoy", metavar="PATH", help="The Envoy to start. Default: the one that is installed with Headgate."
+        ),
+    ] = None,
+    secret: SecretOption = [],  # noqa: B006 - typer wants it so
+    dns_resolver: Annotated[
+        list[str],
+        typer.Option(
+            "--dns-resolver",
+            metavar="HOST:PORT",
+            help="Ask this name server, by its address, instead of the system's. May be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", help="What is logged to standard error.")
+    ] = LogLevel.WARNING,
+) -> None:
+    """Serve a folder of YAML, and follow its changes until Ctrl-C."""
+    from headgate.cli.running import run as command
+
+    command(folder, listen, state_dir, envoy, secret, dns_resolver, str(log_level))
+
+
+@app.command()
+def validate(folder: FolderOption, secret: SecretOption = []) -> None:  # noqa: B006
+    """Say what is wrong in a folder of YAML: where, and what to do. Exit code 0 when nothing is."""
+    from headgate.cli.validating import validate as command
+
+    command(folder, secret)
+
+
+@app.command(name="compile")
+def compile_(
+    folder: FolderOption,
+    output: Annotated[
+        PlanOutput,
+        typer.Option(
+            "--output",
+            "-o",
+            help="plan: what was declared, resolved to the last value; xds: what Envoy is sent; "
+            "objects: what was declared, with its verdict.",
+        ),
+    ] = PlanOutput.PLAN,
+    secret: SecretOption = [],  # noqa: B006
+    listen: ListenOption = "127.0.0.1:8080",
+) -> None:
+    """Show what a folder of YAML becomes; no secret is in it."""
+    from headgate.cli.compiling import show
+
+    show(folder, str(output), secret, listen)
+
+
+@app.command()
+def get(
+    resource: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESOURCE", help="upstreams, integrationgateways, retrypolicies, circuitbreakers or ratelimits."
+        ),
+    ],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this one.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Only this namespace. Default: all.")
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="All namespaces, with a column for them.")
+    ] = False,
+    output: Annotated[GetOutput | None, typer.Option("--output", "-o", help="How to print.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on printing what changes.")] = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Show how every API and policy is doing, as the run on the state directory last said."""
+    from headgate.cli import getting as command
+    from headgate.standalone.state import StateDirectory, default_directory
+
+    state = StateDirectory(state_dir or default_directory())
+    question = command.Question(
+        command.kind_of(resource), name, None if all_namespaces else namespace, all_namespaces, output or ""
+    )
+    if watch:
+        command.watch(state, question)
+    else:
+        command.get(state, question)
+
+
+def main() -> None:
+    """The console script. Exit code 1: it could not be done; 2: it was asked wrongly."""
+    try:
+        app()
+    except Failure as failure:
+        print(f"headgate: {failure}", file=sys.stderr)
+        sys.exit(failure.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,178 @@
+"""What pydantic found wrong, in our own words: stable, saying what to do, and never showing text that may be a secret.
+
+Pure. Called by `objects` with one validation error of one object.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from headgate.api import types
+from headgate.api.base import RuleError, unknown_fields
+from headgate.model.verdict import Path
+
+_WORDS = {
+    types.Duration: "must be a duration such as 500ms, 30s or 1m30s",
+    types.Label: "must be at most 63 lower-case letters, digits and dashes, and begin and end with a letter or digit",
+    types.ObjectName: "must be lower-case letters, digits, dashes and dots, and begin and end with a letter or digit",
+    types.Hostname: "must be a host name or an IP address alone: without scheme, port, path or brackets",
+    types.HeaderName: "must be a header name: letters, digits and dashes, without a colon or spaces",
+    types.HeaderText: "must be visible ASCII text on one line",
+    types.Method: "must be an HTTP method in upper case, such as GET",
+    types.PathPrefix: "must be a path that begins with / and has no query, fragment or spaces",
+    types.Cidr: "must be a network such as 10.0.0.0/8",
+}
+
+
+def _pattern(annotation: Any) -> str:
+    field = next(part for part in get_args(annotation) if isinstance(part, FieldInfo))
+    return next(str(part.pattern) for part in field.metadata if getattr(part, "pattern", None))
+
+
+_PATTERNS = {_pattern(annotation): words for annotation, words in _WORDS.items()}
+_KINDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of fields",
+}
+
+
+def sentence(error: Any) -> tuple[Path, str]:
+    """The field to blame and what to do about it, for one entry of `ValidationError.errors()`."""
+    path: Path = tuple(error["loc"])
+    context: dict[str, Any] = error.get("ctx") or {}
+    kind: str = error["type"]
+    value = error.get("input")
+    match kind:
+        case "value_error" if isinstance(context.get("error"), RuleError):
+            broken: RuleError = context["error"]
+            return path + tuple(broken.field.split(".") if broken.field else ()), str(broken)
+        case "missing":
+            return path, "is missing: it has to be given"
+        case "literal_error":
+            return path, _choice(context["expected"], value)
+        case "string_pattern_mismatch":
+            return path, _PATTERNS.get(context["pattern"], f"must match the pattern {context['pattern']}")
+        case _ if kind in _KINDS:
+            return path, _wrong_type(_KINDS[kind], value)
+        case _:
+            return path, _bound(kind, context) or f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _bound(kind: str, context: dict[str, Any]) -> str:
+    match kind:
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "string_too_short":
+            return _at_least(context["min_length"], "characters")
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters"
+        case "too_short":
+            return _at_least(context["min_length"], "entries")
+        case "too_long":
+            return f"must have at most {context['max_length']} entries, and has {context['actual_length']}"
+        case _:
+            return ""
+
+
+def _at_least(least: int, what: str) -> str:
+    return "must not be empty" if least == 1 else f"must have at least {least} {what}"
+
+
+def _choice(expected: str, value: object) -> str:
+    choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+    wanted = choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
+    said = "must be" if len(choices) == 1 else "must be one of"
+    if not isinstance(value, str):
+        return f"{said} {wanted}, not {_what(value)}"
+    return f"{said} {wanted}{_meant(value, choices)}"
+
+
+def _wrong_type(wanted: str, value: object) -> str:
+    message = f"must be {wanted}, not {_what(value)}"
+    if isinstance(value, str) and wanted.endswith("number") and _is_number(value):
+        return f'must be {wanted}, not the text "{value}": take the quotes away'
+    if isinstance(value, str) and wanted == "true or false" and value.lower() in {"true", "false", "yes", "no"}:
+        return f'must be {wanted}, not the text "{value}": take the quotes away'
+    if wanted == "text" and isinstance(value, bool | int | float):
+        return f"{message}: put it in quotes"
+    if wanted == "a list" and value is not None:
+        return f"{message}: begin each entry with a dash"
+    return message
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _what(value: object) -> str:
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return f"the boolean {str(value).lower()}"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def _meant(given: str, choices: Iterable[str]) -> str:
+    """`: did you mean X?` where something like `given` is among the choices, else nothing."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
+    return f": did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def meant(given: str, choices: Iterable[str], otherwise: str) -> str:
+    """`: did you mean X?`, or `: ` and what to do otherwise."""
+    return _meant(given, choices) or f": {otherwise}"
+
+
+def unknown(model: type[BaseModel], data: object) -> Iterator[tuple[Path, str]]:
+    """A sentence for every field of `data` that nothing reads."""
+    for path in unknown_fields(model, data):
+        fields = _fields_at(model, path[:-1])
+        close = _meant(str(path[-1]), fields)
+        known = f"it may have {', '.join(sorted(fields))}" if fields else "take it out"
+        yield path, f"there is no such field{close or f': {known}'}"
+
+
+def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
+    current: type[BaseModel] = model
+    for step in path:
+        if isinstance(step, int):
+            continue
+        info = next((info for name, info in current.model_fields.items() if (info.alias or name) == step), None)
+        inner = _model_in(info.annotation) if info else None
+        if inner is None:
+            return []
+        current = inner
+    return [info.alias or name for name, info in current.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)

@@ -1,0 +1,1 @@
+"""What Headgate tells about itself: logs now; metrics and traces beside them."""

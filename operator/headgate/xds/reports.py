@@ -1,0 +1,88 @@
+"""What the proxies say of their sections: an access log service on the xDS port, kept as the newest report of each.
+
+Envoy streams one entry per call that carries a report (`envoy.metadata.SectionReport`). Who a proxy is, its client
+certificate says. All of it belongs to the event loop's thread; `of` gives frozen values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
+
+import grpc.aio
+import structlog
+from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
+
+from headgate.envoy.metadata import FILTER, SectionReport
+from headgate.xds.server import peer_gateway
+
+_log = structlog.stdlib.get_logger("headgate.xds.reports")
+Context = grpc.aio.ServicerContext[als_pb2.StreamAccessLogsMessage, als_pb2.StreamAccessLogsResponse]
+
+
+class Reports:
+    """The newest report per proxy stream and section. `on_change(gateway)` is called when one says something new."""
+
+    def __init__(self, on_change: Callable[[str], None] = lambda _: None) -> None:
+        self._on_change = on_change
+        self._streams: dict[str, dict[int, dict[str, SectionReport]]] = {}
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve it on this server (`XdsServer(add_services=[reports.add_to])`)."""
+        als_pb2_grpc.add_AccessLogServiceServicer_to_server(_Servicer(self), server)
+
+    def of(self, gateway: str) -> Mapping[str, tuple[SectionReport, ...]]:
+        """By section id, what each connected proxy of the gateway said last."""
+        found: dict[str, list[SectionReport]] = {}
+        for reports in self._streams.get(gateway, {}).values():
+            for section, report in reports.items():
+                found.setdefault(section, []).append(report)
+        return MappingProxyType({section: tuple(reports) for section, reports in found.items()})
+
+    def take(self, gateway: str, stream: int, report: SectionReport) -> None:
+        """One report; an older one than what is known is dropped."""
+        known = self._streams.setdefault(gateway, {}).setdefault(stream, {})
+        before = known.get(report.section)
+        if before is not None and before.at > report.at:
+            return
+        known[report.section] = report
+        if before is None or _told(before) != _told(report):
+            self._on_change(gateway)
+
+    def forget(self, gateway: str, stream: int) -> None:
+        """The proxy has gone: what it said is no longer so."""
+        streams = self._streams.get(gateway, {})
+        if streams.pop(stream, None):
+            self._on_change(gateway)
+        if not streams:
+            self._streams.pop(gateway, None)
+
+
+def _told(report: SectionReport) -> tuple[object, ...]:
+    """What of a report is told in a status: not the counts, which change with every call."""
+    return (report.state, report.since, report.until, report.event, report.failure, report.in_a_row > 0)
+
+
+class _Servicer(als_pb2_grpc.AccessLogServiceServicer):
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    async def StreamAccessLogs(  # noqa: N802
+        self, requests: AsyncIterator[als_pb2.StreamAccessLogsMessage], context: Context
+    ) -> als_pb2.StreamAccessLogsResponse:
+        """Until the proxy goes."""
+        gateway = await peer_gateway(context)
+        stream = id(context)
+        try:
+            async for message in requests:
+                for entry in message.http_logs.log_entry:
+                    metadata = entry.common_properties.metadata.filter_metadata
+                    if FILTER not in metadata:
+                        continue
+                    try:
+                        self._reports.take(gateway, stream, SectionReport.of(metadata[FILTER]))
+                    except ValueError as error:
+                        _log.warning("xds.report_unreadable", gateway=gateway, error=str(error))
+        finally:
+            self._reports.forget(gateway, stream)
+        return als_pb2.StreamAccessLogsResponse()
