@@ -23,7 +23,7 @@ MAX_NODES = 500_000
 _MAX_DEPTH = 100
 _TAG = "tag:yaml.org,2002:"
 _BOOL = {"y": True, "yes": True, "true": True, "on": True, "n": False, "no": False, "false": False, "off": False}
-_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)$")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]+)$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$")
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -171,7 +171,7 @@ def _scalar(node: yaml.Node) -> Any:
             return text
         case "binary":
             try:
-                return base64.b64decode(text).decode()
+                return base64.b64decode("".join(text.split()), validate=True).decode()
             except ValueError:
                 raise _Refused("!!binary holds no base64 of UTF-8 text: mend it", node.start_mark.line + 1) from None
         case _:
