@@ -21,7 +21,7 @@ from headgate.envoy.guard import guard_filter
 from headgate.envoy.health import watch
 from headgate.envoy.pack import any_of, duration, uint32
 from headgate.envoy.resource import Resource, TypeUrl, resource
-from headgate.envoy.retry import decide_filter
+from headgate.envoy.script import script_filter
 from headgate.envoy.tls import secure
 from headgate.model.plan import Ceilings, Section
 
@@ -103,8 +103,9 @@ def _filters(section: Section) -> Iterator[hcm_pb2.HttpFilter]:
     """In the order of the way out; answers pass them from last to first."""
     yield guard_filter(section.allowed_cidrs)
     yield from credential_filters(section.credentials)
-    if section.retry is not None:
-        yield decide_filter(with_body_hint=section.retry.body_hint is not None)
+    script = script_filter(section)
+    if script is not None:
+        yield script
     yield hygiene_filter()
     yield hcm_pb2.HttpFilter(
         name="envoy.filters.http.upstream_codec", typed_config=any_of(upstream_codec_pb2.UpstreamCodec())

@@ -1,9 +1,8 @@
 """Credentials as upstream filters: the provider sees the gateway's, never the caller's. Pure.
 
 What a caller sent under the same names is gone before these filters run (the route and the gateway's own filter strip
-it). Headers are injected straight from SDS. Query parameters and cookies take a way round: the value is injected into
-an internal header, copied from there into its place, and `hygiene_filter` removes the header; writing a query
-parameter this way sorts the query by parameter name (values of one name keep their order).
+it). Headers are injected straight from SDS. For query parameters and cookies the value is injected into an internal
+header first, put from there into its place by `script.py`, and `hygiene_filter` removes the header.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
 from envoy.type.matcher.v3 import string_pb2
-from google.protobuf import struct_pb2
 
 from headgate.envoy.pack import any_of, extension
 from headgate.envoy.secret import form_name, sds
@@ -33,15 +30,17 @@ _CARRIER = "x-hg-credential-{}"
 
 def credential_filters(credentials: tuple[Credential, ...]) -> Iterator[hcm_pb2.HttpFilter]:
     """The filters that inject, in order; none without credentials."""
-    carried: list[tuple[str, Credential]] = []
     for index, credential in enumerate(credentials):
-        header = credential.key
-        if credential.place is not CredentialPlace.HEADER:
-            header = _CARRIER.format(index)
-            carried.append((header, credential))
-        yield _injector(form_name(credential), header)
-    if carried:
-        yield _placing(carried)
+        yield _injector(form_name(credential), _target(index, credential))
+
+
+def carried(credentials: tuple[Credential, ...], place: CredentialPlace) -> tuple[tuple[str, str], ...]:
+    """Credentials of this place (not a header): the name there, and the internal header that has the value by then."""
+    return tuple((each.key, _target(index, each)) for index, each in enumerate(credentials) if each.place is place)
+
+
+def _target(index: int, credential: Credential) -> str:
+    return credential.key if credential.place is CredentialPlace.HEADER else _CARRIER.format(index)
 
 
 def hygiene_filter() -> hcm_pb2.HttpFilter:
@@ -61,24 +60,6 @@ def _injector(secret: str, header: str) -> hcm_pb2.HttpFilter:
         credential=extension("envoy.http.injected_credentials.generic", generic),
     )
     return hcm_pb2.HttpFilter(name="envoy.filters.http.credential_injector", typed_config=any_of(injector))
-
-
-def _placing(carried: list[tuple[str, Credential]]) -> hcm_pb2.HttpFilter:
-    mutations = header_mutation_pb2.Mutations()
-    for header, credential in carried:
-        value = f"%REQ({header})%"
-        if credential.place is CredentialPlace.QUERY:
-            record = base_pb2.KeyValuePair(key=credential.key, value=struct_pb2.Value(string_value=value))
-            mutations.query_parameter_mutations.add(
-                append=base_pb2.KeyValueAppend(record=record, action=base_pb2.KeyValueAppend.OVERWRITE_IF_EXISTS_OR_ADD)
-            )
-        else:
-            option = base_pb2.HeaderValueOption(
-                header=base_pb2.HeaderValue(key="cookie", value=value),
-                append_action=base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
-            )
-            mutations.request_mutations.add(append=option)
-    return _mutation_filter("headgate.credentials", mutations)
 
 
 def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:

@@ -1,7 +1,7 @@
 """Retries: the route's policy, and the filter that decides about answers. Pure.
 
 Two parties decide, each about what it can see. Envoy's router repeats an attempt that ended without an answer
-(`triggers`). About an answer the upstream filter decides, in `lua/upstream.lua`: it reads the provider's hint from
+(`triggers`). About an answer the upstream filter decides, in `lua/upstream/retry.lua`: it reads the provider's hint from
 headers or body, weighs it against the policy's maximum and the caller's remaining time, and marks the answer; the
 router repeats what is marked and waits as long as the mark says. So every other answer passes untouched and at once.
 """
@@ -9,13 +9,8 @@ router repeats what is marked and waits as long as the mark says. So every other
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from importlib import resources
 
-from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
-from envoy.extensions.filters.http.lua.v3 import lua_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import string_pb2
@@ -24,8 +19,6 @@ from google.protobuf import struct_pb2
 from headgate.envoy.pack import any_of, duration, struct, uint32
 from headgate.model.plan import OnExceed, Retry, RetryTrigger, Section
 
-#: Name of the deciding filter, and so the key of its route metadata.
-FILTER = "headgate.upstream"
 #: Set by the deciding filter on an answer that is to be repeated, and the seconds to wait first.
 MARK, WAIT = "x-hg-retry", "x-hg-wait"
 #: When the call began, in milliseconds since 1970: from the route to the deciding filter.
@@ -35,22 +28,6 @@ STARTED = "x-hg-started"
 _HARMLESS = (RetryTrigger.CONNECT_FAILURE, RetryTrigger.REFUSED_STREAM, RetryTrigger.RESET_BEFORE_REQUEST)
 
 _Policy = route_components_pb2.RetryPolicy
-
-
-@lru_cache(maxsize=2)
-def decide_filter(*, with_body_hint: bool) -> hcm_pb2.HttpFilter:
-    """The filter that decides about answers. Callers must not change the message: it is shared."""
-    names = ("retry_info.lua", "upstream.lua") if with_body_hint else ("upstream.lua",)
-    code = "".join(_lua(name) for name in names)
-    lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=code))
-    return hcm_pb2.HttpFilter(name=FILTER, typed_config=any_of(lua))
-
-
-def _lua(name: str) -> str:
-    """The source without comments and indentation: every section's cluster carries it."""
-    text = resources.files("headgate.envoy").joinpath("lua", name).read_text(encoding="utf-8")
-    lines = (line.partition("--")[0].strip() for line in text.splitlines())
-    return "".join(f"{line}\n" for line in lines if line)
 
 
 def decision(section: Section) -> struct_pb2.Struct:

@@ -19,7 +19,8 @@ from headgate.envoy.metadata import FILTER as GATEWAY_FILTER
 from headgate.envoy.metadata import LOCAL_REPLY_HEADER, route_metadata
 from headgate.envoy.pack import boolean, duration
 from headgate.envoy.resource import Resource, TypeUrl, resource
-from headgate.envoy.retry import FILTER, MARK, STARTED, WAIT, decision, retry_policy, splits
+from headgate.envoy.retry import MARK, STARTED, WAIT, decision, retry_policy, splits
+from headgate.envoy.script import FILTER
 from headgate.model.plan import (
     CredentialPlace,
     HeaderMatch,

@@ -1,19 +1,18 @@
 """Secret material as SDS resources, and references to them. The only place where a secret's bytes are revealed. Pure.
 
-A credential's value reaches the wire in the form in which it is injected: with its prefix in front, or percent-encoded
-for a query. Each such form is a Secret of its own, named by `form_name`; one value used in two forms is two resources.
+A credential's value reaches the wire in the form in which it is injected, with its prefix in front. Each such form is a
+Secret of its own, named by `form_name`; one value used in two forms is two resources.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote_from_bytes
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 
 from headgate.envoy.resource import Resource, TypeUrl, resource
-from headgate.model.plan import Credential, CredentialPlace, Gateway, SecretKind, SecretMaterial, Section
+from headgate.model.plan import Credential, Gateway, SecretKind, SecretMaterial, Section
 
 
 def sds(name: str) -> secret_pb2.SdsSecretConfig:
@@ -26,13 +25,7 @@ def sds(name: str) -> secret_pb2.SdsSecretConfig:
 
 def form_name(credential: Credential) -> str:
     """The name of the Secret that carries this credential as it is injected."""
-    match credential.place:
-        case CredentialPlace.HEADER:
-            return f"{credential.secret}|{credential.prefix}" if credential.prefix else credential.secret
-        case CredentialPlace.QUERY:
-            return f"{credential.secret}?{credential.prefix}"
-        case CredentialPlace.COOKIE:
-            return f"{credential.secret};{credential.key}={credential.prefix}"
+    return f"{credential.secret}|{credential.prefix}" if credential.prefix else credential.secret
 
 
 def forms(sections: Iterable[Section]) -> Iterator[tuple[str, Credential]]:
@@ -52,21 +45,10 @@ def secrets(gateway: Gateway, used: Iterable[tuple[str, Credential]]) -> Iterato
         if material.kind is not SecretKind.OPAQUE:
             yield resource(TypeUrl.SECRET, material.name, _tls(material), material.owners)
     for name, credential in used:
-        material_or_none = gateway.secrets.get(credential.secret)
-        if material_or_none is not None and material_or_none.kind is SecretKind.OPAQUE:
-            message = _generic(name, _formed(credential, material_or_none.value.reveal()))
-            yield resource(TypeUrl.SECRET, name, message, material_or_none.owners)
-
-
-def _formed(credential: Credential, value: bytes) -> bytes:
-    value = credential.prefix.encode() + value
-    match credential.place:
-        case CredentialPlace.HEADER:
-            return value
-        case CredentialPlace.QUERY:
-            return quote_from_bytes(value, safe="").encode()
-        case CredentialPlace.COOKIE:
-            return credential.key.encode() + b"=" + value
+        source = gateway.secrets.get(credential.secret)
+        if source is not None and source.kind is SecretKind.OPAQUE:
+            message = _generic(name, credential.prefix.encode() + source.value.reveal())
+            yield resource(TypeUrl.SECRET, name, message, source.owners)
 
 
 def _generic(name: str, value: bytes) -> secret_pb2.Secret:

@@ -1,24 +1,28 @@
 -- Decides whether an answer of the provider is worth another attempt, and when.
 --
--- Runs in the upstream filter chain of every section that retries, once per attempt. The route's metadata
--- (`headgate.retry`, written by envoy/retry.py) has the policy; the route retries when it sees `x-hg-retry: 1`, waiting
--- `x-hg-wait` seconds (and up to half as long again) if that is there. Both come from here only: the filter before this
--- one has removed what the provider may have sent under these names.
+-- The route's metadata (written by envoy/retry.py) has the policy; the route retries when it sees `x-hg-retry: 1`, waiting
+-- `x-hg-wait` seconds (and up to half as long again) if that is there. Both come from here only: the filter that answers
+-- pass before this one has removed what the provider may have sent under these names.
 
 local POLICY = "headgate.retry"
 local SEEN = "headgate.attempt"
 
-local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6,
-                 Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
+local MONTHS = {
+  Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12,
+}
 
 -- Seconds since 1970 of an IMF-fixdate ("Sun, 06 Nov 1994 08:49:37 GMT"); nil for anything else.
 local function from_date(text)
-  local day, name, year, hour, min, sec =
-    string.match(text, "^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
-  local month = name and MONTHS[name]
-  if not month then return nil end
-  local y, m = tonumber(year), month
-  if m <= 2 then y, m = y - 1, m + 12 end
+  local day, name, year, hour, min, sec = string.match(
+    text, "^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
+  local m = name and MONTHS[name]
+  if not m then
+    return nil
+  end
+  local y = tonumber(year)
+  if m <= 2 then
+    y, m = y - 1, m + 12
+  end
   local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
     + math.floor((153 * (m - 3) + 2) / 5) + tonumber(day) - 719469
   return days * 86400 + tonumber(hour) * 3600 + tonumber(min) * 60 + tonumber(sec)
@@ -37,8 +41,7 @@ end
 
 -- Milliseconds that a header asks for, nil if it asks for nothing that we understand.
 local function from_header(handle, headers, value, format)
-  local number = string.match(value, "^%s*(%d+%.?%d*)%s*$")
-  number = number and tonumber(number)
+  local number = tonumber(string.match(value, "^%s*(%d+%.?%d*)%s*$"))
   if format == "HTTPDate" or (format == "RetryAfter" and not number) then
     local moment = from_date(value)
     return moment and until_moment(handle, headers, moment)
@@ -58,26 +61,45 @@ local function header_hint(handle, headers, declared)
   for name, format in string.gmatch(declared, "([^=,]+)=([^,]+)") do
     local value = headers:get(name)
     local wait = value and from_header(handle, headers, value, format)
-    if wait and wait > 0 and (not longest or wait > longest) then longest = wait end
+    if wait and wait > 0 and (not longest or wait > longest) then
+      longest = wait
+    end
   end
   return longest
 end
 
-function envoy_on_request(handle)
-  local headers = handle:headers()
+function note_attempt(handle, headers)
   local metadata = handle:streamInfo():dynamicMetadata()
+  local started = headers:get("x-hg-started")
   metadata:set(SEEN, "method", headers:get(":method") or "")
   metadata:set(SEEN, "attempt", headers:get("x-envoy-attempt-count") or "1")
-  metadata:set(SEEN, "started", headers:get("x-hg-started") or "")
+  -- The first attempt finds it, and it is taken off the headers then, which all attempts share; the metadata they share too.
+  if started then
+    metadata:set(SEEN, "started", started)
+  end
 end
 
-function envoy_on_response(handle)
+-- Whether a wait of so many seconds ends before the caller's time is up. Envoy waits up to half as long again.
+local function fits(handle, policy, seen, seconds)
+  local started = tonumber(seen.started or "")
+  return policy.timeout == 0 or not started or seconds * 1500 < policy.timeout - (now_ms(handle) - started)
+end
+
+local function retriable(handle, policy, status)
+  local seen = handle:streamInfo():dynamicMetadata():get(SEEN)
+  if string.find(policy.statuses, " " .. status .. " ", 1, true)
+    and string.find(policy.methods, " " .. seen.method .. " ", 1, true) then
+    return seen
+  end
+end
+
+function decide(handle)
   local policy = handle:metadata():get(POLICY)
   local headers = handle:headers()
-  local status = headers:get(":status")
-  if not policy or not string.find(policy.statuses, " " .. status .. " ", 1, true) then return end
-  local seen = handle:streamInfo():dynamicMetadata():get(SEEN)
-  if not seen or not string.find(policy.methods, " " .. seen.method .. " ", 1, true) then return end
+  local seen = policy and retriable(handle, policy, headers:get(":status"))
+  if not seen then
+    return
+  end
   if tonumber(seen.attempt) > policy.attempts then
     headers:replace("x-should-retry", "false")
     return
@@ -87,16 +109,10 @@ function envoy_on_response(handle)
     hint = body_hint(handle, headers)
     headers = handle:headers() -- The old object died with the body's arrival.
   end
+  local seconds = hint and math.ceil(hint / 1000)
   if not hint then
     headers:replace("x-hg-retry", "1")
-    return
-  end
-  local seconds = math.ceil(hint / 1000)
-  local started = tonumber(seen.started)
-  -- Envoy waits up to half as long again, and the attempt itself needs some time too.
-  local fits = policy.timeout == 0 or not started
-    or seconds * 1500 < policy.timeout - (now_ms(handle) - started)
-  if hint <= policy.hint_max and fits then
+  elseif hint <= policy.hint_max and fits(handle, policy, seen, seconds) then
     headers:replace("x-hg-wait", tostring(seconds))
     headers:replace("x-hg-retry", "1")
   elseif policy.back_off then

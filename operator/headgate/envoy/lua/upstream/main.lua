@@ -1,0 +1,17 @@
+-- The two ends of an attempt; the parts before this one may or may not be loaded.
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if place_credentials then
+    place_credentials(headers)
+  end
+  if note_attempt then
+    note_attempt(handle, headers)
+  end
+end
+
+if decide then
+  function envoy_on_response(handle)
+    decide(handle)
+  end
+end
