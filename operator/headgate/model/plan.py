@@ -72,8 +72,8 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return host
+        """The host as a URL spells it, without the port."""
+        return f"[{self.hostname}]" if ":" in self.hostname else self.hostname
 
 
 class LookupFamily(StrEnum):

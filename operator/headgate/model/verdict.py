@@ -10,6 +10,29 @@ from headgate.api.conditions import ConditionStatus, Reason
 from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
 
+#: The way to a field in the object's YAML: keys and list indexes, `("spec", "sections", 1, "name")`.
+Path = tuple[str | int, ...]
+
+
+def spell(path: Path) -> str:
+    """A path as people write it: `spec.sections[1].name`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to mend in an object. `message` says what to do, without naming the field; `path` does that."""
+
+    path: Path
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"{spell(self.path)}: {self.message}" if self.path else self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -49,6 +72,8 @@ class Verdict:
     live: bool = False
     gateways: tuple[str, ...] = ()
     targets: tuple[TargetVerdict, ...] = ()
+    #: What the judgements say, one by one and with the field to blame.
+    findings: tuple[Finding, ...] = ()
     # An upstream's own columns.
     provider: str = ""
     host: str = ""
@@ -61,9 +86,12 @@ class Verdict:
 class Plan:
     """The outcome of one compile: what every gateway shall do, and what is to be said of every object.
 
-    `good`: the objects whose current version compiled clean, with its revision: the Store keeps those as last good.
+    `good`: the objects whose current version compiled clean, with its revision: the Store keeps those as last good. A
+    Secret or ConfigMap is among them when it is used and nothing that uses it had to fall back to an older version.
+    `references`: every Secret and ConfigMap that anything refers to, there or not.
     """
 
     gateways: Mapping[str, Gateway] = field(default_factory=lambda: MappingProxyType({}))
     verdicts: Mapping[ObjectRef, Verdict] = field(default_factory=lambda: MappingProxyType({}))
     good: Mapping[ObjectRef, str] = field(default_factory=lambda: MappingProxyType({}))
+    references: frozenset[ObjectRef] = frozenset()

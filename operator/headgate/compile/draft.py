@@ -1,0 +1,147 @@
+"""What the features work on: the context that they read, and the draft of an upstream that they fill.
+
+Both live for one compile of one version of one upstream and are never shared; what comes out (`Compiled`) is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.api.upstream import Section as SectionSpec
+from headgate.api.upstream import UpstreamServiceSpec
+from headgate.compile.findings import Findings
+from headgate.compile.gateways import GatewayFacts
+from headgate.compile.policies import Attached
+from headgate.model.plan import (
+    Breaker,
+    Ceilings,
+    Credential,
+    Dns,
+    Endpoint,
+    HeaderRules,
+    HealthCheck,
+    Limit,
+    Retry,
+    Route,
+    SecretMaterial,
+    Section,
+    Timeouts,
+    Tls,
+    Upstream,
+)
+from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import DataEntry, Settings
+from headgate.model.verdict import Finding, Path, PolicyUse
+from headgate.providers.profile import Profile, SectionProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A policy that can't do what it says on one section; it is left out there."""
+
+    policy: ObjectRef
+    target: ObjectRef
+    target_section: str | None
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One version of an upstream, compiled. `upstream` None: it can't be served. `used` and `outdated` are the Secrets
+    and ConfigMaps that it took something from; from the outdated ones it took an older version's."""
+
+    upstream: Upstream | None
+    materials: tuple[SecretMaterial, ...] = ()
+    invalid: tuple[Finding, ...] = ()
+    unresolved: tuple[Finding, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
+    policies: tuple[PolicyUse, ...] = ()
+    used: frozenset[ObjectRef] = frozenset()
+    outdated: frozenset[ObjectRef] = frozenset()
+    sections: tuple[str, ...] = ()
+    provider: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that compiling one version of an upstream may read. `gateway` None: there is none, so nothing comes of it but
+    findings."""
+
+    ref: ObjectRef
+    spec: UpstreamServiceSpec
+    profile: Profile
+    gateway: GatewayFacts | None
+    attached: Attached
+    data: Mapping[ObjectRef, DataEntry]
+    settings: Settings
+    findings: Findings
+
+
+@dataclass(slots=True)
+class SectionDraft:
+    """One section being filled; `spec` and `profile` are what the user and the provider's profile say of it."""
+
+    name: str
+    spec: SectionSpec | None
+    path: Path
+    profile: SectionProfile | None
+    credentials: tuple[Credential, ...] = ()
+    timeouts: Timeouts = field(default_factory=lambda: Timeouts(0, 0, 0))
+    retry: Retry | None = None
+    breaker: Breaker | None = None
+    ceilings: Ceilings = field(default_factory=Ceilings)
+    limits: tuple[Limit, ...] = ()
+    owners: set[ObjectRef] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Draft:
+    """An upstream being filled."""
+
+    sections: dict[str, SectionDraft] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    authorities: tuple[str, ...] = ()
+    base_path: str = ""
+    dns: Dns = field(default_factory=Dns)
+    tls: Tls | None = None
+    health_check: HealthCheck | None = None
+    request_headers: HeaderRules = field(default_factory=HeaderRules)
+    response_headers: HeaderRules = field(default_factory=HeaderRules)
+    strip_headers: tuple[str, ...] = ()
+    strip_query: tuple[str, ...] = ()
+    strip_cookies: tuple[str, ...] = ()
+    materials: dict[str, SecretMaterial] = field(default_factory=dict)
+    used: set[ObjectRef] = field(default_factory=set)
+    outdated: set[ObjectRef] = field(default_factory=set)
+    misfits: list[Misfit] = field(default_factory=list)
+    #: Something that was found can't be used where it is to go.
+    unusable: bool = False
+
+    def freeze(self, context: Context, draft: SectionDraft) -> Section:
+        """The finished section."""
+        return Section(
+            id=f"{context.ref.key}/{draft.name}",
+            name=draft.name,
+            endpoints=self.endpoints,
+            base_path=self.base_path,
+            dns=self.dns,
+            tls=self.tls,
+            credentials=draft.credentials,
+            strip_request_headers=self.strip_headers,
+            strip_query=self.strip_query,
+            strip_cookies=self.strip_cookies,
+            timeouts=draft.timeouts,
+            retry=draft.retry,
+            breaker=draft.breaker,
+            ceilings=draft.ceilings,
+            limits=draft.limits,
+            request_headers=self.request_headers,
+            response_headers=self.response_headers,
+            upgrades=tuple(sorted(set(context.spec.upgrades))),
+            health_check=self.health_check,
+            allowed_cidrs=context.gateway.allowed_cidrs if context.gateway else (),
+            owners=tuple(sorted({context.ref, *draft.owners})),
+        )

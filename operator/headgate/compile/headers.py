@@ -1,0 +1,64 @@
+"""Header rules, and the headers that no rule and no credential may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headgate.api.upstream import Header, HeaderChanges
+from headgate.compile.draft import Context, Draft
+from headgate.model.plan import HeaderRules
+from headgate.model.verdict import Path
+
+#: The connection's own, the route's own, and those that Headgate and Envoy speak between themselves.
+_RESERVED = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_RESERVED_PREFIXES = ("x-envoy-", "x-hg-")
+
+
+def reserved(name: str) -> bool:
+    """Whether a header is not the user's to set."""
+    return name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIXES)
+
+
+def fill(context: Context, draft: Draft) -> None:
+    """Set the header rules of both directions."""
+    headers = context.spec.headers
+    if headers is not None:
+        draft.request_headers = _rules(context, ("spec", "headers", "request"), headers.request)
+        draft.response_headers = _rules(context, ("spec", "headers", "response"), headers.response)
+
+
+def _rules(context: Context, path: Path, changes: HeaderChanges | None) -> HeaderRules:
+    if changes is None:
+        return HeaderRules()
+    return HeaderRules(
+        set=_pairs(context, (*path, "set"), changes.set),
+        add=_pairs(context, (*path, "add"), changes.add),
+        remove=_names(context, (*path, "remove"), changes.remove),
+    )
+
+
+def _pairs(context: Context, path: Path, headers: Sequence[Header]) -> tuple[tuple[str, str], ...]:
+    names = _names(context, path, [each.name for each in headers])
+    context.findings.unique(path, [each.name.lower() for each in headers], "a header")
+    del names
+    return tuple(sorted((each.name.lower(), each.value.strip(" \t")) for each in headers))
+
+
+def _names(context: Context, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    for index, name in enumerate(names):
+        if reserved(name):
+            context.findings.reject((*path, index), f"{name} belongs to the connection or to the gateway: take it out")
+    return tuple(sorted({name.lower() for name in names}))

@@ -1,0 +1,298 @@
+"""Attachment: which policies apply to which objects, and what each policy hears about its targets.
+
+RetryPolicy and CircuitBreaker are exclusive: one per target, the nearest to a section wins whole. RateLimits are all
+enforced. Of several exclusive ones on the same target the oldest wins, then the first by `namespace/name`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Generic, TypeVar, cast
+
+from headgate.api.attachment import PolicySpec, TargetSelector
+from headgate.api.circuitbreaker import CircuitBreaker, CircuitBreakerSpec
+from headgate.api.conditions import ConditionStatus, Reason
+from headgate.api.meta import Kind
+from headgate.api.ratelimit import RateLimit, RateLimitSpec
+from headgate.api.retrypolicy import RetryPolicy, RetryPolicySpec
+from headgate.compile import breaker, limits, retry
+from headgate.compile.findings import Findings
+from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import Broken, Declared, Snapshot
+from headgate.model.verdict import Judgement
+
+S = TypeVar("S", bound=PolicySpec)
+P = TypeVar("P", RetryPolicy, CircuitBreaker, RateLimit)
+
+_LATE = datetime.max.replace(tzinfo=UTC)
+_ACCEPTED = Judgement(ConditionStatus.TRUE, Reason.ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy(Generic[S]):
+    """A policy with the version of it that is in force. `older` is the last good version where that is another one."""
+
+    ref: ObjectRef
+    spec: S
+    created: datetime
+    stamp: str
+    older: S | None = None
+
+    @property
+    def seniority(self) -> tuple[datetime, str]:
+        """The least is the one that wins."""
+        return (self.created, self.ref.key)
+
+
+@dataclass(frozen=True, slots=True)
+class OnObject(Generic[S]):
+    """The policies of one kind on one object, by section (None: the whole object), the winner first. `stamp` is equal
+    when they are."""
+
+    by_section: Mapping[str | None, tuple[Policy[S], ...]] = field(default_factory=lambda: MappingProxyType({}))
+    stamp: tuple[tuple[str | None, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Near(Generic[S]):
+    """What applies to one upstream: its own policies and its gateway's."""
+
+    upstream: OnObject[S]
+    gateway: OnObject[S]
+
+    def winner(self, section: str) -> tuple[Policy[S], str | None] | None:
+        """The nearest policy for the section, and the section that it was attached to."""
+        for on, name in ((self.upstream, section), (self.upstream, None), (self.gateway, None)):
+            found = on.by_section.get(name)
+            if found:
+                return found[0], name
+        return None
+
+    def every(self, section: str) -> Iterator[tuple[Policy[S], str | None]]:
+        """Every policy for the section, each once, and the section that it was attached to."""
+        seen = set()
+        for on, name in ((self.upstream, section), (self.upstream, None), (self.gateway, None)):
+            for policy in on.by_section.get(name, ()):
+                if (policy.ref, name) not in seen:
+                    seen.add((policy.ref, name))
+                    yield policy, name
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """All that applies to one upstream."""
+
+    retry: Near[RetryPolicySpec]
+    breaker: Near[CircuitBreakerSpec]
+    limits: Near[RateLimitSpec]
+
+    @property
+    def stamp(self) -> tuple[object, ...]:
+        """Equal when all of it is."""
+        return tuple(
+            on.stamp for near in (self.retry, self.breaker, self.limits) for on in (near.upstream, near.gateway)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target of one policy and how it stands there, as far as that is known without the upstream's sections."""
+
+    ref: ObjectRef
+    section: str | None
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOutcome:
+    """What came of one declared policy: what is wrong with its current version, and its targets."""
+
+    findings: Findings
+    targets: tuple[Target, ...] = ()
+    older: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfKind(Generic[S]):
+    """The policies of one kind, by the object that they are on."""
+
+    on: Mapping[ObjectRef, OnObject[S]]
+    outcomes: Mapping[str, PolicyOutcome]
+
+    def near(self, upstream: ObjectRef, gateway: ObjectRef | None) -> Near[S]:
+        """What applies to this upstream on this gateway."""
+        nothing: OnObject[S] = _NOTHING  # type: ignore[assignment] # holds no policy of any kind
+        return Near(self.on.get(upstream, nothing), self.on.get(gateway, nothing) if gateway else nothing)
+
+
+_NOTHING: OnObject[PolicySpec] = OnObject()
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """All policies of a Snapshot."""
+
+    retry: OfKind[RetryPolicySpec]
+    breaker: OfKind[CircuitBreakerSpec]
+    limits: OfKind[RateLimitSpec]
+
+    def attached(self, upstream: ObjectRef, gateway: ObjectRef | None) -> Attached:
+        """What applies to this upstream on this gateway."""
+        return Attached(
+            self.retry.near(upstream, gateway),
+            self.breaker.near(upstream, gateway),
+            self.limits.near(upstream, gateway),
+        )
+
+
+def resolve(snapshot: Snapshot) -> Policies:
+    """Judge and attach every policy."""
+    world = _Targets(snapshot)
+    return Policies(
+        cast("OfKind[RetryPolicySpec]", _kind(snapshot.retry_policies, retry.check, world, exclusive=True)),
+        cast("OfKind[CircuitBreakerSpec]", _kind(snapshot.circuit_breakers, breaker.check, world, exclusive=True)),
+        cast("OfKind[RateLimitSpec]", _kind(snapshot.rate_limits, limits.check, world, exclusive=False)),
+    )
+
+
+class _Targets:
+    """What there is to attach to."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._objects: dict[str, dict[str, dict[str, Declared[Kind]]]] = {}
+        self._snapshot = snapshot
+
+    def exists(self, ref: ObjectRef) -> bool:
+        """Whether the object is declared, sound or not."""
+        return ref.key in (self._snapshot.upstreams if ref.kind == "UpstreamService" else self._snapshot.gateways)
+
+    def selected(self, namespace: str, selector: TargetSelector) -> list[ObjectRef]:
+        """The objects with the selector's labels."""
+        found = []
+        for declared in self._in(selector.kind, namespace):
+            version = declared.last_good if isinstance(declared.current, Broken) else declared.current
+            labels = version.metadata.labels if version is not None else {}
+            if all(labels.get(name) == value for name, value in selector.match_labels.items()):
+                found.append(declared.ref)
+        return sorted(found)
+
+    def _in(self, kind: str, namespace: str) -> Iterable[Declared[Kind]]:
+        if kind not in self._objects:
+            by_namespace: dict[str, dict[str, Declared[Kind]]] = {}
+            every = self._snapshot.upstreams if kind == "UpstreamService" else self._snapshot.gateways
+            for key, declared in every.items():
+                by_namespace.setdefault(declared.ref.namespace, {})[key] = cast("Declared[Kind]", declared)
+            self._objects[kind] = by_namespace
+        return self._objects[kind].get(namespace, {}).values()
+
+
+def _kind(
+    declared: Mapping[str, Declared[P]], check: Callable[..., None], world: _Targets, *, exclusive: bool
+) -> OfKind[PolicySpec]:
+    outcomes: dict[str, tuple[Findings, Policy[PolicySpec] | None, bool]] = {}
+    on: dict[ObjectRef, dict[str | None, list[Policy[PolicySpec]]]] = {}
+    for key, each in sorted(declared.items()):
+        findings, policy, older = outcomes[key] = _in_force(each, check)
+        del findings, older
+        if policy is not None:
+            for ref, section in _targets(policy, world):
+                on.setdefault(ref, {}).setdefault(section, []).append(policy)
+    for by_section in on.values():
+        for policies in by_section.values():
+            policies.sort(key=lambda policy: policy.seniority)
+    return OfKind(
+        MappingProxyType({ref: _on_object(by_section, exclusive=exclusive) for ref, by_section in on.items()}),
+        MappingProxyType(
+            {
+                key: PolicyOutcome(findings, _judged(policy, world, on, exclusive=exclusive), older)
+                for key, (findings, policy, older) in outcomes.items()
+            }
+        ),
+    )
+
+
+def _in_force(declared: Declared[P], check: Callable[..., None]) -> tuple[Findings, Policy[PolicySpec] | None, bool]:
+    """What is wrong with the current version, the policy in force, and whether that is an older version."""
+    findings = Findings()
+    good = declared.last_good
+    older: PolicySpec | None = good.spec if good and declared.last_good_revision != declared.revision else None
+    if not isinstance(declared.current, Broken):
+        check(declared.current.spec, findings)
+        if not findings.invalid:
+            return findings, _policy(declared.current, declared, declared.revision, older), False
+    if good is None or older is None or _unsound(good, check):
+        return findings, None, False
+    return findings, _policy(good, declared, declared.last_good_revision, None), True
+
+
+def _unsound(policy: Kind, check: Callable[..., None]) -> bool:
+    findings = Findings()
+    check(policy.spec, findings)  # type: ignore[attr-defined] # every kind of policy has one
+    return bool(findings.invalid)
+
+
+def _policy(
+    version: RetryPolicy | CircuitBreaker | RateLimit, declared: Declared[P], revision: str, older: PolicySpec | None
+) -> Policy[PolicySpec]:
+    created = version.metadata.creation_timestamp or _LATE
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    stamp = f"{revision}/{declared.last_good_revision}" if older is not None else revision
+    return Policy(declared.ref, version.spec, created, stamp, older)
+
+
+def _targets(policy: Policy[PolicySpec], world: _Targets) -> Iterable[tuple[ObjectRef, str | None]]:
+    """Each once, in the order in which the policy names them."""
+    namespace = policy.ref.namespace
+    found: dict[tuple[ObjectRef, str | None], None] = {}
+    for target in policy.spec.target_refs:
+        found[ObjectRef(target.kind, namespace, target.name), target.section_name] = None
+    for selector in policy.spec.target_selectors:
+        found.update({(ref, None): None for ref in world.selected(namespace, selector)})
+    return found
+
+
+def _on_object(by_section: Mapping[str | None, list[Policy[PolicySpec]]], *, exclusive: bool) -> OnObject[PolicySpec]:
+    kept = {name: tuple(policies[:1] if exclusive else policies) for name, policies in by_section.items()}
+    stamp = sorted(
+        ((name, policy.ref.key, policy.stamp) for name, policies in kept.items() for policy in policies),
+        key=lambda each: (each[0] or "", *each[1:]),
+    )
+    return OnObject(MappingProxyType(kept), tuple(stamp))
+
+
+def _judged(
+    policy: Policy[PolicySpec] | None,
+    world: _Targets,
+    on: Mapping[ObjectRef, Mapping[str | None, list[Policy[PolicySpec]]]],
+    *,
+    exclusive: bool,
+) -> tuple[Target, ...]:
+    if policy is None:
+        return ()
+    return tuple(
+        Target(ref, section, _stands(policy, ref, section, world, on[ref][section], exclusive=exclusive))
+        for ref, section in _targets(policy, world)
+    )
+
+
+def _stands(
+    policy: Policy[PolicySpec],
+    ref: ObjectRef,
+    section: str | None,
+    world: _Targets,
+    rivals: list[Policy[PolicySpec]],
+    *,
+    exclusive: bool,
+) -> Judgement:
+    if not world.exists(ref):
+        message = f"there is no {ref}: create it, or mend the name"
+        return Judgement(ConditionStatus.FALSE, Reason.TARGET_NOT_FOUND, message)
+    if exclusive and rivals[0].ref != policy.ref:
+        where = f"section {section} of {ref}" if section else str(ref)
+        message = f"{rivals[0].ref} is attached to {where} already and comes first: merge the two, or take one away"
+        return Judgement(ConditionStatus.FALSE, Reason.CONFLICTED, message)
+    return _ACCEPTED

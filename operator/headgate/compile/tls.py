@@ -1,0 +1,80 @@
+"""TLS towards the provider: whom to believe, which name to ask for, and the client certificate."""
+
+from __future__ import annotations
+
+from headgate.api.upstream import CaCertificateRef, TlsValidation, UpstreamTls
+from headgate.compile import data
+from headgate.compile.draft import Context, Draft
+from headgate.compile.endpoints import has_tls
+from headgate.model.plan import SecretKind, SecretMaterial, SubjectAltName, Tls
+from headgate.model.refs import ObjectRef
+from headgate.model.secret import SecretValue
+from headgate.model.verdict import Path
+
+#: Name of the bundle of well-known CAs.
+SYSTEM_ROOTS = "roots/system"
+
+
+def fill(context: Context, draft: Draft) -> None:
+    """Set TLS; None stays for plain HTTP."""
+    if not has_tls(context):
+        return
+    spec = context.spec.tls or UpstreamTls()
+    validation = spec.validation or TlsValidation()
+    draft.tls = Tls(
+        roots=_roots(context, draft, validation),
+        server_name=validation.hostname.lower() if validation.hostname else None,
+        subject_alt_names=tuple(
+            SubjectAltName(dns=each.hostname.lower() if each.hostname else None, uri=each.uri)
+            for each in dict.fromkeys(validation.subject_alt_names)
+        ),
+        client_certificate=_client_certificate(context, draft, spec),
+    )
+
+
+def _client_certificate(context: Context, draft: Draft, spec: UpstreamTls) -> str | None:
+    if spec.client_certificate_ref is None:
+        return None
+    ref = ObjectRef("Secret", context.ref.namespace, spec.client_certificate_ref.name)
+    taken = data.take(context.data, ref, data.certificate(ref))
+    note(context, draft, ref, taken, ("spec", "tls", "clientCertificateRef"))
+    if taken.material is None:
+        return None
+    draft.materials[taken.material.name] = taken.material
+    return taken.material.name
+
+
+def _roots(context: Context, draft: Draft, validation: TlsValidation) -> str:
+    if not validation.ca_certificate_refs:
+        draft.materials[SYSTEM_ROOTS] = SecretMaterial(
+            SYSTEM_ROOTS, SecretKind.TRUST_BUNDLE, context.settings.system_roots
+        )
+        return SYSTEM_ROOTS
+    # The order of CAs means nothing, so it must not change the name.
+    refs = {(ref.kind, ref.name): index for index, ref in reversed(list(enumerate(validation.ca_certificate_refs)))}
+    parts = []
+    for (kind, name), index in sorted(refs.items()):
+        value = _ca(context, draft, CaCertificateRef(kind=kind, name=name), index)
+        if value is not None:
+            parts.append(value.reveal().strip() + b"\n")
+    bundle = f"roots/{context.ref.namespace}/{'+'.join(f'{kind}/{name}' for kind, name in sorted(refs))}"
+    if len(parts) == len(refs):
+        draft.materials[bundle] = SecretMaterial(bundle, SecretKind.TRUST_BUNDLE, SecretValue(b"".join(parts)))
+    return bundle
+
+
+def _ca(context: Context, draft: Draft, declared: CaCertificateRef, index: int) -> SecretValue | None:
+    ref = ObjectRef(declared.kind, context.ref.namespace, declared.name)
+    taken = data.take(context.data, ref, data.roots)
+    note(context, draft, ref, taken, ("spec", "tls", "validation", "caCertificateRefs", index))
+    return taken.material.value if taken.material else None
+
+
+def note(context: Context, draft: Draft, ref: ObjectRef, taken: data.Taken, path: Path) -> None:
+    """Remember what was used of a Secret or ConfigMap, and what is wrong with it."""
+    if taken.trouble is not None:
+        context.findings.miss(path, taken.trouble.message, taken.trouble.reason)
+    if taken.material is not None:
+        draft.used.add(ref)
+    if taken.outdated:
+        draft.outdated.add(ref)

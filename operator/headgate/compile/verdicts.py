@@ -1,0 +1,237 @@
+"""Verdicts: what is to be said of every object, and which versions are good enough to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from headgate.api.conditions import ConditionStatus, Reason
+from headgate.compile.draft import Misfit
+from headgate.compile.findings import judge
+from headgate.compile.gateways import GatewayOutcome, Gateways
+from headgate.compile.memo import Memo
+from headgate.compile.outcome import Outcome
+from headgate.compile.policies import OfKind, Policies, PolicyOutcome, Target
+from headgate.model.plan import Listener
+from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import Broken, Declared, Settings, Snapshot
+from headgate.model.verdict import Finding, Judgement, TargetVerdict, Verdict
+
+_ACCEPTED = Judgement(ConditionStatus.TRUE, Reason.ACCEPTED)
+_UNREAD = Judgement(ConditionStatus.UNKNOWN, Reason.NOT_ACCEPTED, "looked at when the object itself is in order")
+_RESOLVED = Judgement(ConditionStatus.TRUE, Reason.RESOLVED_REFS)
+_STAYS = "; until it is mended the version before it stays in force"
+
+
+def of_all(
+    snapshot: Snapshot, outcomes: Mapping[str, Outcome], gateways: Gateways, policies: Policies, memo: Memo
+) -> Mapping[ObjectRef, Verdict]:
+    """A verdict for every declared object, sorted by reference. Those equal to last time's are the same objects."""
+    usage = _Usage(outcomes)
+    found: dict[ObjectRef, Verdict] = {}
+    for key, declared in snapshot.gateways.items():
+        found[declared.ref] = _gateway(declared, gateways.outcomes[key])
+    for outcome in outcomes.values():
+        verdict = _remembered(outcome, gateways, snapshot.settings, memo)
+        found[verdict.ref] = verdict
+    for every, of_kind in _policy_kinds(snapshot, policies):
+        for key, policy in every.items():
+            found[policy.ref] = _policy(policy, of_kind.outcomes[key], usage, gateways)
+    verdicts = {}
+    for ref, verdict in sorted(found.items()):
+        before = memo.verdicts.get(ref)
+        verdicts[ref] = before if before is not None and (before is verdict or before == verdict) else verdict
+    memo.verdicts = verdicts
+    return MappingProxyType(verdicts)
+
+
+def good(
+    snapshot: Snapshot, outcomes: Mapping[str, Outcome], gateways: Gateways, policies: Policies
+) -> Mapping[ObjectRef, str]:
+    """The objects whose current version compiled clean, with its revision."""
+    found: dict[ObjectRef, str] = {}
+    used: set[ObjectRef] = set()
+    outdated: set[ObjectRef] = set()
+    for key, declared in snapshot.gateways.items():
+        gateway = gateways.outcomes[key]
+        used |= gateway.used
+        outdated |= gateway.outdated
+        if gateway.facts is not None and not gateway.older:
+            found[declared.ref] = declared.revision
+    misfits: set[ObjectRef] = set()
+    for outcome in outcomes.values():
+        version = outcome.in_force
+        if version is not None:
+            used |= version.used
+            outdated |= version.outdated
+            misfits.update(each.policy for each in version.misfits)
+            if version is outcome.current:
+                found[outcome.declared.ref] = outcome.declared.revision
+    for every, of_kind in _policy_kinds(snapshot, policies):
+        for key, policy in every.items():
+            sound = not isinstance(policy.current, Broken) and not of_kind.outcomes[key].findings.invalid
+            if sound and policy.ref not in misfits:
+                found[policy.ref] = policy.revision
+    for ref in used - outdated:
+        entry = snapshot.data.get(ref)
+        if entry is not None and entry.current is not None:
+            found[ref] = entry.current.revision
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def _policy_kinds(
+    snapshot: Snapshot, policies: Policies
+) -> tuple[tuple[Mapping[str, Declared[Any]], OfKind[Any]], ...]:
+    return (
+        (snapshot.retry_policies, policies.retry),
+        (snapshot.circuit_breakers, policies.breaker),
+        (snapshot.rate_limits, policies.limits),
+    )
+
+
+def _generation(declared: Declared[Any]) -> int:
+    if isinstance(declared.current, Broken):
+        return declared.current.generation
+    generation: int = declared.current.metadata.generation
+    return generation
+
+
+def _accepted(current: object, findings: Iterable[Finding], *, stays: bool) -> Judgement:
+    """`stays`: an older version is in force instead."""
+    if isinstance(current, Broken):
+        judgement = Judgement(ConditionStatus.FALSE, current.reason, current.message)
+    else:
+        judgement = judge(tuple(findings), Reason.ACCEPTED)
+    if stays and judgement.status is not ConditionStatus.TRUE:
+        return Judgement(judgement.status, judgement.reason, judgement.message + _STAYS)
+    return judgement
+
+
+def _gateway(declared: Declared[Any], outcome: GatewayOutcome) -> Verdict:
+    findings = outcome.findings
+    broken = isinstance(declared.current, Broken)
+    return Verdict(
+        ref=declared.ref,
+        generation=_generation(declared),
+        accepted=_accepted(declared.current, findings.invalid, stays=outcome.older),
+        resolved=_UNREAD if broken else judge(findings.unresolved, Reason.RESOLVED_REFS),
+        live=outcome.facts is not None,
+        gateways=(declared.ref.key,) if outcome.facts is not None else (),
+        findings=(*findings.invalid, *findings.unresolved),
+    )
+
+
+def _remembered(outcome: Outcome, gateways: Gateways, settings: Settings, memo: Memo) -> Verdict:
+    """Ten thousand verdicts of which one is new: the same objects went in, so the same verdict comes out."""
+    facts = gateways.facts.get(outcome.gateway)
+    inputs = (outcome.declared.current, outcome.current, outcome.older, facts, settings)
+    known = memo.upstream_verdicts.get(outcome.declared.ref.key)
+    if known is not None and all(one is other for one, other in zip(known[0], inputs, strict=True)):
+        return known[1]
+    verdict = _upstream(outcome, facts.listener if facts else None, settings)
+    memo.upstream_verdicts[outcome.declared.ref.key] = (inputs, verdict)
+    return verdict
+
+
+def _upstream(outcome: Outcome, listener: Listener | None, settings: Settings) -> Verdict:
+    declared, current, served = outcome.declared, outcome.current, outcome.in_force
+    stays = served is not None and served is not current
+    told = served or current
+    return Verdict(
+        ref=declared.ref,
+        generation=_generation(declared),
+        accepted=_accepted(declared.current, current.invalid if current else (), stays=stays),
+        resolved=_UNREAD if current is None else judge(current.unresolved, Reason.RESOLVED_REFS),
+        live=served is not None,
+        gateways=(outcome.gateway,) if served is not None else (),
+        findings=(*current.invalid, *current.unresolved) if current else (),
+        provider=told.provider if told else "",
+        host=told.host if told else "",
+        address=_address(declared.ref, listener, settings) if served is not None and listener else "",
+        sections=told.sections if told else (),
+        policies=served.policies if served else (),
+    )
+
+
+def _address(ref: ObjectRef, listener: Listener, settings: Settings) -> str:
+    """The base URL for applications: by path where there is no DNS of our own, else by host."""
+    scheme = "https" if listener.certificate else "http"
+    if settings.listen is None:
+        return f"{scheme}://{ref.name}.{ref.namespace}"
+    host = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}.get(listener.address, listener.address)
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.port}/{ref.namespace}/{ref.name}"
+
+
+class _Usage:
+    """Where policies turned out to be in force, and where they don't fit."""
+
+    def __init__(self, outcomes: Mapping[str, Outcome]) -> None:
+        self.gateways: dict[ObjectRef, set[str]] = {}
+        self.misfits: dict[ObjectRef, list[Misfit]] = {}
+        self._outcomes = outcomes
+        for outcome in outcomes.values():
+            served = outcome.in_force
+            if served is None:
+                continue
+            for use in served.policies:
+                self.gateways.setdefault(use.policy, set()).add(outcome.gateway)
+            for misfit in served.misfits:
+                self.misfits.setdefault(misfit.policy, []).append(misfit)
+
+    def sections(self, upstream: ObjectRef) -> tuple[str, ...]:
+        """The sections of an upstream; empty where they are not known."""
+        outcome = self._outcomes.get(upstream.key)
+        version = (outcome.in_force or outcome.current) if outcome else None
+        return version.sections if version else ()
+
+
+def _policy(declared: Declared[Any], outcome: PolicyOutcome, usage: _Usage, gateways: Gateways) -> Verdict:
+    ref = declared.ref
+    misfits = usage.misfits.get(ref, [])
+    targets = tuple(_target(each, misfits, usage) for each in outcome.targets)
+    own = _accepted(declared.current, outcome.findings.invalid, stays=outcome.older)
+    serving = usage.gateways.get(ref, set()) | {
+        each.target.key
+        for each in targets
+        if each.target.kind == "IntegrationGateway"
+        and each.accepted.status is ConditionStatus.TRUE
+        and each.target.key in gateways.facts
+    }
+    return Verdict(
+        ref=ref,
+        generation=_generation(declared),
+        accepted=_with_targets(own, targets, readable=not isinstance(declared.current, Broken)),
+        resolved=_UNREAD if isinstance(declared.current, Broken) else _RESOLVED,
+        live=bool(serving),
+        gateways=tuple(sorted(serving)),
+        targets=targets,
+        findings=(*outcome.findings.invalid, *(each.finding for each in misfits)),
+    )
+
+
+def _target(target: Target, misfits: Iterable[Misfit], usage: _Usage) -> TargetVerdict:
+    judgement = target.judgement
+    if judgement.status is ConditionStatus.TRUE and target.section is not None:
+        sections = usage.sections(target.ref)
+        if sections and target.section not in sections:
+            message = f"{target.ref} has no section {target.section}: it has {', '.join(sections)}"
+            judgement = Judgement(ConditionStatus.FALSE, Reason.TARGET_NOT_FOUND, message)
+    here = [each.finding for each in misfits if (each.target, each.target_section) == (target.ref, target.section)]
+    if judgement.status is ConditionStatus.TRUE and here:
+        judgement = judge(here, Reason.ACCEPTED)
+    return TargetVerdict(target.ref, target.section, judgement)
+
+
+def _with_targets(own: Judgement, targets: tuple[TargetVerdict, ...], *, readable: bool) -> Judgement:
+    """A policy is accepted when it is sound and every one of its targets takes it."""
+    if own.status is not ConditionStatus.TRUE:
+        return own
+    refused = [each.accepted for each in targets if each.accepted.status is not ConditionStatus.TRUE]
+    if refused:
+        message = "; ".join(dict.fromkeys(each.message for each in refused))
+        return Judgement(ConditionStatus.FALSE, refused[0].reason, message)
+    if readable and not targets:
+        message = "no object has the labels in targetSelectors: label one, or mend the selector"
+        return Judgement(ConditionStatus.FALSE, Reason.TARGET_NOT_FOUND, message)
+    return own
