@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fakes import gemini_answers as answers
 from fakes import gemini_errors as errors
 from fakes.behaviours import Call
 from fakes.gemini_errors import SERVICE, Failure
@@ -45,16 +46,6 @@ HOST = SERVICE
 API_KEY = "test-gemini-key"
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-embedding-001")
 DIMENSIONS = 8
-
-# What Google's front ends put on every answer, roughly: a gateway must cope with it and pass it on.
-_HEADERS = {
-    "vary": "Origin, X-Origin, Referer",
-    "server": "scaffolding on HTTPServer2",
-    "x-xss-protection": "0",
-    "x-frame-options": "SAMEORIGIN",
-    "x-content-type-options": "nosniff",
-    "alt-svc": 'h3=":443"; ma=2592000,h3-29=":443"; ma=2592000',
-}
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
@@ -137,7 +128,7 @@ def _application(fake: GeminiFake) -> Starlette:
         ]
     app = Starlette(routes=routes)
     # What is no method of the API is answered by Google's front end, in HTML.
-    app.router.default = _not_here
+    app.router.default = answers.not_here
     return app
 
 
@@ -154,11 +145,11 @@ class _Endpoint:
         exempt = "upload_id" in request.query_params
         refusal = None if exempt else self._fake.refuse(request)
         try:
-            answer = _failure(refusal) if refusal else await self._handler(self._fake, request)
+            answer = answers.failure(refusal) if refusal else await self._handler(self._fake, request)
         except ClientDisconnect:
             return
         except json.JSONDecodeError:
-            answer = _failure(errors.invalid_argument("Invalid JSON payload received."))
+            answer = answers.failure(errors.invalid_argument("Invalid JSON payload received."))
         await answer(scope, receive, send)
 
 
@@ -166,15 +157,15 @@ async def _list_models(fake: GeminiFake, request: Request) -> ASGIApp:
     models = fake.known_models()
     size = int(request.query_params.get("pageSize", "50"))
     start = int(request.query_params.get("pageToken", "0"))
-    body: dict[str, Any] = {"models": [_model_resource(m) for m in models[start : start + size]]}
+    body: dict[str, Any] = {"models": [answers.model_resource(m) for m in models[start : start + size]]}
     if start + size < len(models):
         body["nextPageToken"] = str(start + size)
-    return _json(body)
+    return answers.json_answer(body)
 
 
 async def _get_model(fake: GeminiFake, request: Request) -> ASGIApp:
     script = fake.find(request.path_params["model"])
-    return _json(_model_resource(script)) if script else _failure(_unknown_model(request))
+    return answers.json_answer(answers.model_resource(script)) if script else answers.failure(_unknown_model(request))
 
 
 async def _call_model(fake: GeminiFake, request: Request) -> ASGIApp:
@@ -189,14 +180,14 @@ async def _call_model(fake: GeminiFake, request: Request) -> ASGIApp:
         "batchEmbedContents": _batch_embed,
     }
     if script is None or method not in methods:
-        return _failure(_unknown_model(request))
+        return answers.failure(_unknown_model(request))
     step = script.take()
     if isinstance(step, Hang):
-        return _hang
+        return answers.hang
     if isinstance(step, Failure):
         # In a stream without alt=sse even an error comes inside the array; the client unwraps a list of one.
         as_array = method == "streamGenerateContent" and not _wants_sse(request)
-        return _failure(step, as_array=as_array)
+        return answers.failure(step, as_array=as_array)
     return methods[method](request, script, step, body)
 
 
@@ -204,11 +195,11 @@ def _generate(request: Request, script: ModelScript, step: Ok | MidStream | Bloc
     answer = _new_answer(script, step, body)
     match step:
         case Blocked(reason=reason):
-            return _json(answer.blocked(reason))
+            return answers.json_answer(answer.blocked(reason))
         case MidStream(failure=failure):
-            return _failure(failure or errors.internal())
+            return answers.failure(failure or errors.internal())
         case Ok(text=text):
-            return _json(answer.chunk(_reply(text, body), last=True))
+            return answers.json_answer(answer.chunk(_reply(text, body), last=True))
 
 
 def _stream(request: Request, script: ModelScript, step: Ok | MidStream | Blocked, body: dict[str, Any]) -> ASGIApp:
@@ -231,7 +222,7 @@ def _stream(request: Request, script: ModelScript, step: Ok | MidStream | Blocke
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(scope, receive, send)
-        await call.start(200, _stream_headers(framing))
+        await call.start(200, answers.stream_headers(framing))
         for item in items:
             await call.write(framing.item(item))
         if cut_off:
@@ -247,7 +238,7 @@ def _paced(script: ModelScript, framing: Framing, answer: Answer) -> ASGIApp:
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(scope, receive, send)
-        await call.start(200, _stream_headers(framing))
+        await call.start(200, answers.stream_headers(framing))
         await call.write(b"")
         handle = StreamHandle(asyncio.get_running_loop())
         waiting.put(PacedStream(handle, answer, framing))
@@ -259,11 +250,15 @@ def _paced(script: ModelScript, framing: Framing, answer: Answer) -> ASGIApp:
 
 def _count_tokens(request: Request, script: ModelScript, step: object, body: dict[str, Any]) -> ASGIApp:
     count = _tokens(body)
-    return _json({"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]})
+    return answers.json_answer(
+        {"totalTokens": count, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": count}]}
+    )
 
 
 def _embed(request: Request, script: ModelScript, step: object, body: dict[str, Any]) -> ASGIApp:
-    return _json({"embedding": {"values": embedding(_text(body.get("content", {})), body.get("outputDimensionality"))}})
+    return answers.json_answer(
+        {"embedding": {"values": embedding(_text(body.get("content", {})), body.get("outputDimensionality"))}}
+    )
 
 
 def _batch_embed(request: Request, script: ModelScript, step: object, body: dict[str, Any]) -> ASGIApp:
@@ -271,9 +266,11 @@ def _batch_embed(request: Request, script: ModelScript, step: object, body: dict
     wrong = [r.get("model") for r in body["requests"] if r.get("model") != f"models/{script.name}"]
     if wrong:
         # Each request names the model again, and it must be the one in the path.
-        return _failure(errors.invalid_argument(f"BatchEmbedContentsRequest.requests.model: unexpected {wrong[0]!r}"))
+        return answers.failure(
+            errors.invalid_argument(f"BatchEmbedContentsRequest.requests.model: unexpected {wrong[0]!r}")
+        )
     vectors = [embedding(_text(r["content"]), r.get("outputDimensionality")) for r in body["requests"]]
-    return _json({"embeddings": [{"values": vector} for vector in vectors]})
+    return answers.json_answer({"embeddings": [{"values": vector} for vector in vectors]})
 
 
 def embedding(text: str, dimensions: int | None = None) -> list[float]:
@@ -289,18 +286,18 @@ async def _upload(fake: GeminiFake, request: Request) -> ASGIApp:
     if commands == {"start"}:
         started = fake.store.start(version, headers, json.loads(await request.body() or b"{}"))
         if isinstance(started, Failure):
-            return _failure(started)
+            return answers.failure(started)
         return _started(fake, started)
     upload = fake.store.uploads.get(request.query_params.get("upload_id", ""))
     if upload is None:
-        return _failure(errors.not_found("Upload not found."), {"x-goog-upload-status": "cancelled"})
+        return answers.failure(errors.not_found("Upload not found."), {"x-goog-upload-status": "cancelled"})
     if commands == {"query"}:
-        return _empty({"x-goog-upload-status": "active", "x-goog-upload-size-received": str(upload.received)})
+        return answers.empty({"x-goog-upload-status": "active", "x-goog-upload-size-received": str(upload.received)})
     if commands == {"cancel"}:
         del fake.store.uploads[upload.id]
-        return _empty({"x-goog-upload-status": "cancelled"})
+        return answers.empty({"x-goog-upload-status": "cancelled"})
     if not commands <= {"upload", "finalize"} or not commands:
-        return _failure(errors.invalid_argument("Invalid X-Goog-Upload-Command."))
+        return answers.failure(errors.invalid_argument("Invalid X-Goog-Upload-Command."))
     return await _take_chunk(fake, request, upload, headers, final="finalize" in commands)
 
 
@@ -308,7 +305,7 @@ def _started(fake: GeminiFake, upload: Upload) -> ASGIApp:
     # An absolute https URL on the provider's own host, whatever host the caller used to get here: followed as it is, an
     # upload through a gateway would leave it at this point.
     url = f"{fake.origin}/upload/{upload.version}/files?upload_id={upload.id}&upload_protocol=resumable"
-    return _empty(
+    return answers.empty(
         {
             "x-goog-upload-status": "active",
             "x-goog-upload-url": url,
@@ -324,7 +321,7 @@ async def _take_chunk(
 ) -> ASGIApp:
     refusal = fake.store.check_chunk(upload, headers)
     if refusal:
-        return _failure(refusal, {"x-goog-upload-status": "active"})
+        return answers.failure(refusal, {"x-goog-upload-status": "active"})
     upload.busy, before = True, upload.received
     try:
         async for data in request.stream():
@@ -334,17 +331,19 @@ async def _take_chunk(
         upload.busy = False
     refusal = fake.store.check_progress(upload, upload.received - before, final=final)
     if refusal:
-        return _failure(refusal, {"x-goog-upload-status": "active"})
+        return answers.failure(refusal, {"x-goog-upload-status": "active"})
     if not final:
-        return _empty({"x-goog-upload-status": "active", "x-goog-upload-size-received": str(upload.received)})
+        return answers.empty({"x-goog-upload-status": "active", "x-goog-upload-size-received": str(upload.received)})
     stored = fake.store.finalize(upload)
-    return _json({"file": stored.resource(fake.origin, upload.version)}, headers={"x-goog-upload-status": "final"})
+    return answers.json_answer(
+        {"file": stored.resource(fake.origin, upload.version)}, headers={"x-goog-upload-status": "final"}
+    )
 
 
 async def _list_files(fake: GeminiFake, request: Request) -> ASGIApp:
     version = request.url.path.split("/")[1]
     files = [stored.resource(fake.origin, version) for stored in fake.store.files.values()]
-    return _json({"files": files} if files else {})
+    return answers.json_answer({"files": files} if files else {})
 
 
 async def _file(fake: GeminiFake, request: Request) -> ASGIApp:
@@ -353,60 +352,11 @@ async def _file(fake: GeminiFake, request: Request) -> ASGIApp:
     if stored is None:
         # A file of somebody else's and one that never was look the same.
         message = f"You do not have permission to access the File {name.removeprefix('files/')} or it may not exist."
-        return _failure(Failure(403, "PERMISSION_DENIED", message))
+        return answers.failure(Failure(403, "PERMISSION_DENIED", message))
     if request.method == "DELETE":
         del fake.store.files[name]
-        return _json({})
-    return _json(stored.resource(fake.origin, request.url.path.split("/")[1]))
-
-
-async def _not_here(scope: Scope, receive: Receive, send: Send) -> None:
-    page = (
-        b"<!DOCTYPE html>\n<html lang=en>\n<title>Error 404 (Not Found)!!1</title>\n<p><b>404.</b> That's an error.\n"
-    )
-    call = Call(scope, receive, send)
-    if await call.drain():
-        await call.start(404, {"content-type": "text/html; charset=UTF-8", "content-length": str(len(page))})
-        await call.write(page, last=True)
-
-
-async def _hang(scope: Scope, receive: Receive, send: Send) -> None:
-    await Call(scope, receive, send).until_disconnected()
-
-
-def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> ASGIApp:
-    return _body(status, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), headers)
-
-
-def _failure(failure: Failure, headers: Mapping[str, str] | None = None, *, as_array: bool = False) -> ASGIApp:
-    body = [failure.body] if as_array else failure.body
-    return _json(body, failure.code, {**failure.headers, **(headers or {})})
-
-
-def _empty(headers: Mapping[str, str]) -> ASGIApp:
-    return _body(200, b"", headers)
-
-
-def _body(status: int, body: bytes, headers: Mapping[str, str] | None) -> ASGIApp:
-    fields = {
-        "content-type": "application/json; charset=UTF-8",
-        **_HEADERS,
-        **(headers or {}),
-        "content-length": str(len(body)),
-    }
-
-    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(scope, receive, send)
-        # An error may be known before the body has come; an unread rest would break the connection for the next call.
-        if await call.drain():
-            await call.start(status, fields)
-            await call.write(body, last=True)
-
-    return respond
-
-
-def _stream_headers(framing: Framing) -> dict[str, str]:
-    return {"content-type": framing.content_type, "content-disposition": "attachment", **_HEADERS}
+        return answers.json_answer({})
+    return answers.json_answer(stored.resource(fake.origin, request.url.path.split("/")[1]))
 
 
 def _wants_sse(request: Request) -> bool:
@@ -421,20 +371,6 @@ def _unknown_model(request: Request) -> Failure:
         f"models/{name} is not found for API version {version}, or is not supported for {method}. "
         "Call ModelService.ListModels to see the list of available models and their supported methods."
     )
-
-
-def _model_resource(script: ModelScript) -> dict[str, Any]:
-    generation = (
-        ["embedContent", "batchEmbedContents"] if "embedding" in script.name else ["generateContent", "countTokens"]
-    )
-    return {
-        "name": f"models/{script.name}",
-        "version": "001",
-        "displayName": script.name,
-        "inputTokenLimit": 1048576,
-        "outputTokenLimit": 65536,
-        "supportedGenerationMethods": generation,
-    }
 
 
 def _new_answer(script: ModelScript, step: Ok | MidStream | Blocked, body: dict[str, Any]) -> Answer:
