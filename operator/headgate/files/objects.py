@@ -177,7 +177,7 @@ def _ours(ref: ObjectRef, data: Mapping[str, Any], where: Whereabouts) -> Item:
     try:
         result = model.model_validate(said)
     except ValidationError as error:
-        wrong += [sentence(entry) for entry in error.errors(include_url=False)]
+        wrong += [sentence(model, entry) for entry in error.errors(include_url=False)]
     if wrong or result is None:
         raise _Wrong(*wrong)
     return Item(ref, where, _digest(_essence(said)), result, _shown(said))

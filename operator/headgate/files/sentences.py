@@ -29,12 +29,14 @@ _WORDS = {
 }
 
 
-def _pattern(annotation: Any) -> str:
-    field = next(part for part in get_args(annotation) if isinstance(part, FieldInfo))
-    return next(str(part.pattern) for part in field.metadata if getattr(part, "pattern", None))
+def _patterns_in(annotation: Any) -> Iterator[str]:
+    for arg in get_args(annotation):
+        if isinstance(arg, FieldInfo):
+            yield from (str(part.pattern) for part in arg.metadata if getattr(part, "pattern", None))
+        yield from _patterns_in(arg)
 
 
-_PATTERNS = {_pattern(annotation): words for annotation, words in _WORDS.items()}
+_PATTERNS = {next(_patterns_in(annotation)): words for annotation, words in _WORDS.items()}
 _KINDS = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -48,8 +50,8 @@ _KINDS = {
 }
 
 
-def sentence(error: Any) -> tuple[Path, str]:
-    """The field to blame and what to do about it, for one entry of `ValidationError.errors()`."""
+def sentence(model: type[BaseModel], error: Any) -> tuple[Path, str]:
+    """The field to blame and what to do about it, for one entry of `ValidationError.errors()` about `model`."""
     path: Path = tuple(error["loc"])
     context: dict[str, Any] = error.get("ctx") or {}
     kind: str = error["type"]
@@ -64,6 +66,8 @@ def sentence(error: Any) -> tuple[Path, str]:
             return path, _choice(context["expected"], value)
         case "string_pattern_mismatch":
             return path, _PATTERNS.get(context["pattern"], f"must match the pattern {context['pattern']}")
+        case "string_type" if isinstance(value, int | float) and (words := _words_at(model, path)):
+            return path, f"{words}, not {_what(value)}"
         case _ if kind in _KINDS:
             return path, _wrong_type(_KINDS[kind], value)
         case _:
@@ -159,17 +163,31 @@ def unknown(model: type[BaseModel], data: object) -> Iterator[tuple[Path, str]]:
         yield path, f"there is no such field{close or f': {known}'}"
 
 
+def _words_at(model: type[BaseModel], path: Path) -> str:
+    """What the field at `path` must be, where its type has words of its own."""
+    parent = _model_at(model, path[:-1])
+    name = next((step for step in reversed(path) if isinstance(step, str)), "")
+    info = (
+        next((info for key, info in parent.model_fields.items() if (info.alias or key) == name), None)
+        if parent
+        else None
+    )
+    return next((_PATTERNS[found] for found in _patterns_in(info.annotation) if found in _PATTERNS), "") if info else ""
+
+
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:
-    current: type[BaseModel] = model
+    found = _model_at(model, path)
+    return [info.alias or name for name, info in found.model_fields.items()] if found else []
+
+
+def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = model
     for step in path:
-        if isinstance(step, int):
+        if isinstance(step, int) or current is None:
             continue
         info = next((info for name, info in current.model_fields.items() if (info.alias or name) == step), None)
-        inner = _model_in(info.annotation) if info else None
-        if inner is None:
-            return []
-        current = inner
-    return [info.alias or name for name, info in current.model_fields.items()]
+        current = _model_in(info.annotation) if info else None
+    return current
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -184,7 +184,7 @@ spec:
         f'a.yaml:6 (document 1): {start}port: must be a whole number, not the text "443": take the quotes away',
         f"a.yaml:7 (document 1): {start}prot: there is no such field: did you mean port?",
         f"a.yaml:9 (document 1): {start}tls.mode: must be one of None, ServerOnly or ClientAndServer: did you mean None?",
-        f"a.yaml:10 (document 1): {start}timeouts.request: must be text, not the number 30: put it in quotes",
+        f"a.yaml:10 (document 1): {start}timeouts.request: must be a duration such as 500ms, 30s or 1m30s, not the number 30",
         f"a.yaml:11 (document 1): {start}endpoints: must be a list, not the number 5: begin each entry with a dash",
         f"a.yaml:13 (document 1): {start}sections[0].name: is missing: it has to be given",
         (

@@ -1,0 +1,74 @@
+"""`headgate compile`: what a folder becomes, as the Plan, as xDS, or as its objects with the verdict on each.
+
+The output is the same for the same folder, wherever and whenever; no secret is in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from headgate.cli.fail import Failure
+from headgate.cli.inputs import address, read, secret_options, settings
+from headgate.compile.memo import Memo
+from headgate.compile.world import compile_snapshot
+from headgate.files.findings import problems as all_problems
+from headgate.files.folder import World
+from headgate.files.snapshot import snapshot
+from headgate.model.refs import ObjectRef
+from headgate.model.secret import SecretValue
+from headgate.model.verdict import Plan
+
+
+def show(folder: Path, output: str, secrets: Sequence[str], listen: str) -> None:
+    """Print the folder compiled; Failure, after that, if something in it is wrong."""
+    import sys
+
+    world = read(folder, secret_options(secrets))
+    plan = compile_snapshot(snapshot(world, settings(address(listen, "--listen"))), Memo())
+    body: Any = {"plan": _plan, "xds": _xds, "objects": _objects}[output](world, plan)
+    print(json.dumps(body, indent=2, ensure_ascii=False))
+    problems = all_problems(world, plan)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise Failure(f"{len(problems)} in {folder} could not be compiled as declared: the rest is shown")
+
+
+def _plan(_world: World, plan: Plan) -> Any:
+    return {"gateways": {key: plain(gateway) for key, gateway in sorted(plan.gateways.items())}}
+
+
+def _xds(_world: World, plan: Plan) -> Any:
+    from headgate.envoy.dump import dump
+    from headgate.envoy.render import RenderMemo, render
+
+    return {key: dump(render(gateway, RenderMemo())) for key, gateway in sorted(plan.gateways.items())}
+
+
+def _objects(_world: World, _plan: Plan) -> Any:
+    raise NotImplementedError
+
+
+def plain(value: Any) -> Any:
+    """Frozen values as plain data; a secret as the word that it is one; what is empty is left out."""
+    match value:
+        case SecretValue():
+            return "[redacted]"
+        case ObjectRef():
+            return str(value)
+        case Enum():
+            return value.value
+        case Mapping():
+            return {str(key): plain(inner) for key, inner in sorted(value.items())}
+        case tuple() | list():
+            return [plain(inner) for inner in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+            return {name: plain(inner) for name, inner in fields if inner is not None and inner != ()}
+        case _:
+            return value

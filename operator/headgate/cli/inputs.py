@@ -1,0 +1,54 @@
+"""What several commands make of their options: folder, secrets, addresses, and the settings that compile is given."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from headgate.cli.fail import Failure
+from headgate.files.folder import Folder, FolderProblem, World
+from headgate.files.secrets import SecretOption, SecretProblem, option
+from headgate.model.snapshot import Settings
+from headgate.standalone.roots import system_roots
+
+
+def secret_options(texts: Sequence[str]) -> list[SecretOption]:
+    """All `--secret`; Failure for one that can't be read."""
+    try:
+        return [option(text) for text in texts]
+    except SecretProblem as problem:
+        raise Failure(str(problem), code=2) from None
+
+
+def read(folder: Path, secrets: Sequence[SecretOption]) -> World:
+    """Read a folder once."""
+    try:
+        return Folder(folder, secrets).read()
+    except FolderProblem as problem:
+        raise Failure(str(problem), code=2) from None
+    except SecretProblem as problem:
+        raise Failure(str(problem)) from None
+
+
+def address(text: str, what: str) -> tuple[str, int]:
+    """`HOST:PORT` with an IP address (`localhost` is 127.0.0.1; `:8080` is all addresses); Failure for anything else."""
+    host, colon, port = text.rpartition(":")
+    host = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host.removeprefix("[").removesuffix("]"))
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        colon = ""
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise Failure(f"{what} {text}: write it as HOST:PORT with an IP address, such as 127.0.0.1:8080", code=2)
+    return host, int(port)
+
+
+def settings(listen: tuple[str, int]) -> Settings:
+    """Where a folder's gateways run: on this machine."""
+    host = listen[0]
+    # What callers on this machine may say instead of an address; addresses are the gateway's own in any case.
+    names = ("host.docker.internal",) if host == "0.0.0.0" else ()
+    return Settings(
+        listen=listen, listen_address=host, implied_gateway=True, extra_hosts=names, system_roots=system_roots()
+    )

@@ -1,0 +1,53 @@
+"""What compile found about the objects of a folder, at the lines where it was said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headgate.api.attachment import PolicySpec
+from headgate.api.conditions import ConditionStatus
+from headgate.api.meta import Kind
+from headgate.files.folder import World
+from headgate.files.objects import Item
+from headgate.files.place import Problem, in_order
+from headgate.model.snapshot import Broken
+from headgate.model.verdict import Finding, Path, Plan, TargetVerdict, Verdict, spell
+
+
+def problems(world: World, plan: Plan) -> tuple[Problem, ...]:
+    """Everything to mend: what was wrong when the files were read, and what compile found in the rest."""
+    found = list(world.problems)
+    for ref, verdict in plan.verdicts.items():
+        item = world.items.get(ref)
+        if item is not None and not isinstance(item.content, Broken):  # what is broken was told when it was read
+            found += [
+                Problem(item.where.of(each.path), each.message, ref, spell(each.path), each.reason)
+                for each in _findings(item, verdict)
+            ]
+    return in_order(found)
+
+
+def _findings(item: Item, verdict: Verdict) -> Iterator[Finding]:
+    yield from verdict.findings
+    told = {finding.message for finding in verdict.findings}
+    for target in verdict.targets:
+        judgement = target.accepted
+        if judgement.status is ConditionStatus.FALSE and judgement.message not in told:
+            yield Finding(_target_path(item, target), judgement.reason, judgement.message)
+            told.add(judgement.message)
+    if verdict.accepted.status is ConditionStatus.FALSE and not told:
+        path: Path = ("spec", "targetSelectors") if isinstance(_spec(item), PolicySpec) else ()
+        yield Finding(path, verdict.accepted.reason, verdict.accepted.message)
+
+
+def _spec(item: Item) -> object:
+    return getattr(item.content, "spec", None) if isinstance(item.content, Kind) else None
+
+
+def _target_path(item: Item, target: TargetVerdict) -> Path:
+    spec = _spec(item)
+    wanted = (target.target.kind, target.target.name, target.section)
+    for index, ref in enumerate(spec.target_refs if isinstance(spec, PolicySpec) else ()):
+        if (ref.kind, ref.name, ref.section_name) == wanted:
+            return ("spec", "targetRefs", index)
+    return ("spec", "targetSelectors")
