@@ -140,12 +140,10 @@ def _base_path(context: Context) -> str:
 
 
 def _authorities(context: Context, draft: Draft) -> tuple[str, ...]:
-    """With the usual port both with it and without, as URLs may be written."""
+    """Without the port where it is the usual one."""
     usual = defaults.PORT_TLS if has_tls(context) else defaults.PORT_PLAIN
     own_host = context.spec.hostname is None and not context.spec.endpoints
     found = set(context.profile.authorities if own_host else ())
     for endpoint in draft.endpoints:
-        found.add(f"{endpoint.authority}:{endpoint.port}")
-        if endpoint.port == usual:
-            found.add(endpoint.authority)
+        found.add(endpoint.authority if endpoint.port == usual else f"{endpoint.authority}:{endpoint.port}")
     return tuple(sorted(found))

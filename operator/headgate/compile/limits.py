@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from headgate.api.conditions import Reason
 from headgate.api.ratelimit import ClientSelector, LimitPath, LimitRule, RateLimitSpec
-from headgate.compile import regex
 from headgate.compile.findings import Findings
+from headgate.envoy.automaton import RegexError, automaton
 from headgate.model.plan import HeaderMatch, HeaderMatchKind, Limit, PathKind, PathMatch, RequestMatch
 from headgate.model.verdict import Path
 
@@ -71,8 +70,7 @@ def _path(path: LimitPath, at: Path, findings: Findings) -> PathMatch:
             _check_regex(at, path.value, findings)
             return PathMatch(PathKind.REGEX, path.value)
         case "Exact":
-            # A text is a regular expression of its own, with all that is not plain escaped.
-            return PathMatch(PathKind.REGEX, re.sub(r"([^A-Za-z0-9_/\-~%!:@,;=&' ])", r"\\\1", path.value))
+            return PathMatch(PathKind.EXACT, path.value)
         case "PathPrefix" | None:
             if not path.value.startswith("/"):
                 findings.reject(at, "a path begins with /: put one before it")
@@ -80,6 +78,8 @@ def _path(path: LimitPath, at: Path, findings: Findings) -> PathMatch:
 
 
 def _check_regex(path: Path, pattern: str, findings: Findings) -> None:
-    problem = regex.problem(pattern)
-    if problem:
-        findings.reject(path, f"{pattern!r} {problem}", Reason.INVALID_REGEX)
+    """What the proxies' own matcher of limits takes is narrower than RE2."""
+    try:
+        automaton(pattern)
+    except RegexError as error:
+        findings.reject(path, f"{pattern!r} can't be used here: {error}", Reason.INVALID_REGEX)

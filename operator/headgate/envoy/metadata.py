@@ -131,6 +131,8 @@ def _selector(selector: RequestMatch) -> _Json:
 
 def _path(path: PathMatch) -> _Json:
     match path.kind:
+        case PathKind.EXACT:
+            return {"exact": path.value}
         case PathKind.PREFIX:
             return {"prefix": path.value.rstrip("/")}
         case PathKind.REGEX:

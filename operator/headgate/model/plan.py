@@ -20,6 +20,8 @@ Millis = int
 
 
 class PathKind(StrEnum):
+    #: In limits only.
+    EXACT = "Exact"
     PREFIX = "Prefix"
     REGEX = "Regex"
 

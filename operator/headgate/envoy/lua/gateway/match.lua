@@ -29,6 +29,9 @@ do
   end
 
   local function path_test(source)
+    if source.exact then
+      return function(path) return path == source.exact end
+    end
     if source.prefix then
       local prefix = source.prefix
       return function(path)

@@ -1,0 +1,252 @@
+"""Status documents: verdicts joined with what the proxies acknowledged and how the sections do.
+
+Pure. At ten thousand objects of which one changed, one document is made: the others are last time's, the same objects,
+so that a writer sees by identity that there is nothing to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from headgate.api.base import GROUP
+from headgate.api.conditions import Condition, ConditionStatus, ConditionType, Reason
+from headgate.api.status import AncestorRef, AncestorStatus, GatewayStatus, PolicyInForce, PolicyStatus, UpstreamStatus
+from headgate.compile.wellbeing import Health, Wellbeing, wellbeing
+from headgate.model.observations import Acknowledgement, Acknowledgements, SectionReports
+from headgate.model.refs import ObjectRef
+from headgate.model.verdict import Judgement, Plan, TargetVerdict, Verdict
+
+CONTROLLER = f"{GROUP}/controller"
+#: How many targets a status lists, as GEP-713 has it.
+ANCESTORS = 16
+
+Document = UpstreamStatus | GatewayStatus | PolicyStatus
+Conditions = tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """All that a document depends on besides time. Compared to know whether to make another."""
+
+    verdict: Verdict
+    proxies: tuple[tuple[int, Acknowledgement], ...] = ()
+    attached: int = 0
+    wellbeing: Wellbeing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An object's status document. One that was read from somewhere (`Status(document)`) serves as `previous` too."""
+
+    document: Document
+    inputs: _Inputs | None = None
+
+
+def statuses(
+    plan: Plan,
+    acks: Acknowledgements,
+    reports: SectionReports,
+    previous: Mapping[ObjectRef, Status],
+    now: datetime,
+) -> Mapping[ObjectRef, Status]:
+    """The status of every object that the Plan has a verdict on. An unchanged one is the very object in `previous`."""
+    found = {}
+    for ref, verdict in plan.verdicts.items():
+        before = previous.get(ref)
+        inputs = _inputs(plan, verdict, acks, reports)
+        if before is not None and before.inputs is not None and _same(before.inputs, inputs):
+            found[ref] = before
+        else:
+            found[ref] = Status(_document(inputs, before.document if before else None, now), inputs)
+    return MappingProxyType(found)
+
+
+def _same(one: _Inputs, other: _Inputs) -> bool:
+    return (one.verdict is other.verdict or one.verdict == other.verdict) and (
+        (one.proxies, one.attached, one.wellbeing) == (other.proxies, other.attached, other.wellbeing)
+    )
+
+
+def _inputs(plan: Plan, verdict: Verdict, acks: Acknowledgements, reports: SectionReports) -> _Inputs:
+    proxies = tuple((acks.connected(gateway), acks.of(gateway, verdict.ref)) for gateway in verdict.gateways)
+    match verdict.ref.kind:
+        case "UpstreamService":
+            return _Inputs(verdict, proxies, wellbeing=_wellbeing(plan, verdict, reports))
+        case "IntegrationGateway":
+            gateway = plan.gateways.get(verdict.ref.key)
+            return _Inputs(verdict, proxies, attached=len(gateway.upstreams) if gateway else 0)
+        case _:
+            return _Inputs(verdict, proxies)
+
+
+def _wellbeing(plan: Plan, verdict: Verdict, reports: SectionReports) -> Wellbeing:
+    if not verdict.gateways:
+        return Wellbeing()
+    upstream = plan.gateways[verdict.gateways[0]].upstreams[verdict.ref.key]
+    return wellbeing(
+        (section.name, section.breaker is not None, reports.get(section.id, ())) for section in upstream.sections
+    )
+
+
+def _document(inputs: _Inputs, before: Document | None, now: datetime) -> Document:
+    verdict = inputs.verdict
+    conditions = _Conditions(verdict.generation, before.conditions if before else (), now)
+    programmed = _programmed(verdict, inputs.proxies)
+    conditions.put(ConditionType.ACCEPTED, verdict.accepted)
+    conditions.put(ConditionType.RESOLVED_REFS, verdict.resolved)
+    conditions.put(ConditionType.PROGRAMMED, programmed)
+    conditions.put(ConditionType.READY, _ready(verdict.accepted, verdict.resolved, programmed))
+    match verdict.ref.kind:
+        case "UpstreamService":
+            return _upstream(inputs, conditions)
+        case "IntegrationGateway":
+            return GatewayStatus(
+                observed_generation=verdict.generation,
+                conditions=conditions.all(),
+                attached_upstreams=inputs.attached,
+                proxies=sum(connected for connected, _ in inputs.proxies),
+            )
+        case _:
+            return _policy(verdict, conditions, before, now)
+
+
+class _Conditions:
+    """Conditions being made. The time of each moves only when its status does."""
+
+    def __init__(self, generation: int, before: Conditions, now: datetime) -> None:
+        self._generation = generation
+        self._before = {each.type: each for each in before}
+        self._now = spell_time(now)
+        self._made: dict[str, Condition] = {}
+
+    def put(self, kind: ConditionType, judgement: Judgement) -> None:
+        """Add a condition."""
+        before = self._before.get(kind)
+        unmoved = before is not None and before.status == judgement.status and before.last_transition_time
+        self._made[kind] = Condition(
+            type=kind,
+            status=judgement.status.value,
+            observed_generation=self._generation,
+            last_transition_time=before.last_transition_time if before and unmoved else self._now,
+            reason=judgement.reason,
+            message=judgement.message,
+        )
+
+    def __getitem__(self, kind: ConditionType) -> Condition:
+        return self._made[kind]
+
+    def all(self) -> Conditions:
+        """In the order in which they were put."""
+        return tuple(self._made.values())
+
+
+def spell_time(moment: datetime) -> str:
+    """RFC 3339 in UTC and whole seconds, as Kubernetes writes times."""
+    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def _programmed(verdict: Verdict, proxies: tuple[tuple[int, Acknowledgement], ...]) -> Judgement:
+    if verdict.accepted.status is not ConditionStatus.TRUE or not verdict.live:
+        return _not_in_force(verdict)
+    refused = dict.fromkeys(words for _, each in proxies for words in each.rejected)
+    if refused:
+        message = f"the proxy refuses it and stays on what it had: {'; '.join(refused)}"
+        return Judgement(ConditionStatus.FALSE, Reason.REJECTED_BY_PROXY, message[:32_000])
+    if not all(connected for connected, _ in proxies):
+        message = "no proxy is connected that could say so"
+        return Judgement(ConditionStatus.UNKNOWN, Reason.NO_PROXY_CONNECTED, message)
+    waiting = sum(each.pending for _, each in proxies)
+    if waiting:
+        count = sum(connected for connected, _ in proxies)
+        return Judgement(ConditionStatus.FALSE, Reason.PENDING, f"{waiting} of {count} proxies have yet to take it")
+    return Judgement(ConditionStatus.TRUE, Reason.PROGRAMMED)
+
+
+def _not_in_force(verdict: Verdict) -> Judgement:
+    if verdict.accepted.status is not ConditionStatus.TRUE:
+        rest = (
+            "what is sound of it, or the version before it, stays in force"
+            if verdict.live
+            else "nothing of it is in force"
+        )
+        return Judgement(ConditionStatus.FALSE, Reason.NOT_ACCEPTED, f"{rest}: see Accepted")
+    if verdict.resolved.status is not ConditionStatus.TRUE:
+        return Judgement(ConditionStatus.FALSE, Reason.NOT_ACCEPTED, "nothing of it is in force: see ResolvedRefs")
+    return Judgement(ConditionStatus.UNKNOWN, Reason.PENDING, "no upstream that it would shape is served yet")
+
+
+def _ready(*parts: Judgement) -> Judgement:
+    """The summary: the first that is False, else the first that is Unknown, else True."""
+    for status in (ConditionStatus.FALSE, ConditionStatus.UNKNOWN):
+        for part in parts:
+            if part.status is status:
+                return part
+    return Judgement(ConditionStatus.TRUE, Reason.READY)
+
+
+_HEALTHY = {
+    Health.HEALTHY: ConditionStatus.TRUE,
+    Health.DEGRADED: ConditionStatus.FALSE,
+    Health.UNHEALTHY: ConditionStatus.FALSE,
+    Health.UNKNOWN: ConditionStatus.UNKNOWN,
+}
+
+
+def _upstream(inputs: _Inputs, conditions: _Conditions) -> UpstreamStatus:
+    verdict, well = inputs.verdict, inputs.wellbeing or Wellbeing()
+    conditions.put(ConditionType.HEALTHY, Judgement(_HEALTHY[well.health], well.reason, well.message))
+    reason, since = _trouble(well, conditions)
+    return UpstreamStatus(
+        observed_generation=verdict.generation,
+        conditions=conditions.all(),
+        address=verdict.address or None,
+        gateway=verdict.gateways[0] if verdict.gateways else None,
+        host=verdict.host or None,
+        health=well.health,
+        circuit=well.circuit or None,
+        reason=reason,
+        since=since,
+        policies=tuple(
+            PolicyInForce(kind=each.policy.kind, name=each.policy.name, section_name=each.section)
+            for each in verdict.policies[:256]
+        ),
+    )
+
+
+def _trouble(well: Wellbeing, conditions: _Conditions) -> tuple[str | None, str | None]:
+    """What is wrong, in one word, and since when: what was declared is not in force, else the provider does badly."""
+    ready, healthy = conditions[ConditionType.READY], conditions[ConditionType.HEALTHY]
+    if ready.status != ConditionStatus.TRUE.value:
+        return ready.reason, ready.last_transition_time
+    if healthy.status == ConditionStatus.FALSE.value:
+        return well.failure, spell_time(well.since) if well.since else healthy.last_transition_time
+    return None, None
+
+
+def _policy(verdict: Verdict, conditions: _Conditions, before: Document | None, now: datetime) -> PolicyStatus:
+    known = (
+        {each.ancestor_ref: each.conditions for each in before.ancestors} if isinstance(before, PolicyStatus) else {}
+    )
+    return PolicyStatus(
+        observed_generation=verdict.generation,
+        conditions=conditions.all(),
+        ancestors=tuple(_ancestor(verdict, target, known, now) for target in verdict.targets[:ANCESTORS]),
+    )
+
+
+def _ancestor(
+    verdict: Verdict, target: TargetVerdict, known: Mapping[AncestorRef, Conditions], now: datetime
+) -> AncestorStatus:
+    ref = AncestorRef(
+        group=GROUP,
+        kind=target.target.kind,
+        name=target.target.name,
+        namespace=target.target.namespace,
+        section_name=target.section,
+    )
+    conditions = _Conditions(verdict.generation, known.get(ref, ()), now)
+    conditions.put(ConditionType.ACCEPTED, target.accepted)
+    return AncestorStatus(ancestor_ref=ref, controller_name=CONTROLLER, conditions=conditions.all())

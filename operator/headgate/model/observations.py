@@ -1,0 +1,73 @@
+"""What the proxies say back, in the middle's own words: acknowledgements of what they were sent, and how the sections do.
+
+Adapters over `xds/` make these; the status compile reads them. Frozen values, and a Protocol that must answer from a
+state that does not change while one compile of statuses reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from headgate.model.refs import ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """How the proxies of one gateway took what one object owns there, in the versions that are published now.
+
+    `pending`: how many connected proxies have not answered for all of it. `rejected`: the proxies' own words for each
+    resource that one of them refused, sorted, without repetition; empty if none was.
+    """
+
+    pending: int = 0
+    rejected: tuple[str, ...] = ()
+
+
+#: Every connected proxy has taken everything.
+ACKNOWLEDGED = Acknowledgement()
+
+
+class Acknowledgements(Protocol):
+    """All gateways' proxies at one moment."""
+
+    def connected(self, gateway: str) -> int:
+        """How many proxies of this gateway (`namespace/name`) are connected."""
+        ...
+
+    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
+        """How they took what `owner` owns. Asked once per object: it has to cost little where there is nothing to tell."""
+        ...
+
+
+class Circuit(StrEnum):
+    """The state of a section's breaker in one proxy."""
+
+    NONE = "None"
+    CLOSED = "Closed"
+    HALF_OPEN = "HalfOpen"
+    OPEN = "Open"
+
+
+@dataclass(frozen=True, slots=True)
+class SectionReport:
+    """How one section does in one proxy.
+
+    `since`: when the circuit came to this state. `failure`: the last failure in one word (`Status503`,
+    `ConnectTimeout`), empty if there was none. `calls` and `failures` in the proxy's window. `failing`: the last call
+    failed.
+    """
+
+    circuit: Circuit
+    since: datetime
+    failure: str = ""
+    calls: int = 0
+    failures: int = 0
+    failing: bool = False
+
+
+#: By section id (`namespace/upstream/section`): what each connected proxy said last.
+SectionReports = Mapping[str, tuple[SectionReport, ...]]

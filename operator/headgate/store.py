@@ -1,0 +1,246 @@
+"""The Store: the only mutable place in the middle. Sources put in what is declared, compile takes Snapshots out.
+
+One thread (the event loop's) calls everything here; another one hands its calls over (`call_soon_threadsafe`). A Snapshot
+may go anywhere. Level-triggered: a change only marks the Store dirty, `changed` waits for that, `snapshot` clears it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from headgate.api.kinds import KINDS
+from headgate.api.meta import Kind
+from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import Broken, DataEntry, DataObject, Declared, Settings, Snapshot
+from headgate.model.verdict import Plan
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """An object that compiled clean, as a source may keep it over a restart."""
+
+    ref: ObjectRef
+    revision: str
+    version: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One object of ours as a source read it."""
+
+    ref: ObjectRef
+    revision: str
+    current: Kind | Broken
+
+
+@dataclass(slots=True)
+class _Shelf(Generic[K, V]):
+    """A map that hands out frozen views and copies itself before the first change after that."""
+
+    items: dict[K, V] = field(default_factory=dict)
+    view: Mapping[K, V] | None = None
+
+    def put(self, key: K, value: V) -> None:
+        self._own()
+        self.items[key] = value
+
+    def remove(self, key: K) -> None:
+        self._own()
+        del self.items[key]
+
+    def frozen(self) -> Mapping[K, V]:
+        if self.view is None:
+            self.view = MappingProxyType(self.items)
+        return self.view
+
+    def _own(self) -> None:
+        if self.view is not None:
+            self.items, self.view = dict(self.items), None
+
+
+class Store:
+    """Everything that is declared now, and the last good version of each object.
+
+    `sequence` counts changes. A source that lists everything notes it before the listing and gives it to `replace` as
+    `as_of`: what was put or removed later than that is newer than the listing and stays.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self._objects: dict[str, _Shelf[str, Declared[Any]]] = {kind: _Shelf() for kind in KINDS}
+        self._data: _Shelf[ObjectRef, DataEntry] = _Shelf()
+        self._namespaces: _Shelf[str, Mapping[str, str]] = _Shelf()
+        self._restored: dict[ObjectRef, Good] = {}
+        self._touched: dict[ObjectRef, int] = {}
+        self._dirty = asyncio.Event()
+        self.sequence = 0
+
+    # What sources call
+
+    def put(self, put: Put) -> None:
+        """An object of ours is declared, or declared anew. The same revision again changes nothing."""
+        shelf, key = self._objects[put.ref.kind], put.ref.key
+        self._touch(put.ref)
+        before = shelf.items.get(key)
+        if before is not None and before.revision == put.revision and before.current == put.current:
+            return
+        good = self._restored.pop(put.ref, None)
+        if before is not None and before.last_good is not None:
+            declared = Declared(put.ref, put.revision, put.current, before.last_good, before.last_good_revision)
+        elif good is not None:
+            declared = Declared(put.ref, put.revision, put.current, good.version, good.revision)
+        else:
+            declared = Declared(put.ref, put.revision, put.current)
+        shelf.put(key, declared)
+        self._mark()
+
+    def remove(self, ref: ObjectRef) -> None:
+        """An object of ours is gone, its last good version with it."""
+        self._touch(ref)
+        self._restored.pop(ref, None)
+        if ref.key in self._objects[ref.kind].items:
+            self._objects[ref.kind].remove(ref.key)
+            self._mark()
+
+    def replace(self, kind: str, puts: Iterable[Put], as_of: int | None = None) -> None:
+        """All objects of a kind, as listed: what is not among them is gone."""
+        listed = {put.ref: put for put in puts}
+        for ref in [each.ref for each in self._objects[kind].items.values() if each.ref not in listed]:
+            if not self._newer(ref, as_of):
+                self.remove(ref)
+        for ref, put in listed.items():
+            if not self._newer(ref, as_of):
+                self.put(put)
+
+    def put_data(self, data: DataObject) -> None:
+        """A Secret or ConfigMap is there, or has changed."""
+        self._touch(data.ref)
+        before = self._data.items.get(data.ref)
+        if before is None or before.current is None or before.current.revision != data.revision:
+            self._data.put(data.ref, DataEntry(data, before.last_good if before else None))
+            self._mark()
+
+    def remove_data(self, ref: ObjectRef) -> None:
+        """A Secret or ConfigMap is gone; what was last used of it stays for those that use it."""
+        self._touch(ref)
+        before = self._data.items.get(ref)
+        if before is None or before.current is None:
+            return
+        if before.last_good is None:
+            self._data.remove(ref)
+        else:
+            self._data.put(ref, DataEntry(None, before.last_good))
+        self._mark()
+
+    def replace_data(self, every: Iterable[DataObject], as_of: int | None = None) -> None:
+        """All Secrets and ConfigMaps, as listed."""
+        listed = {data.ref: data for data in every}
+        for ref in [ref for ref in self._data.items if ref not in listed]:
+            if not self._newer(ref, as_of):
+                self.remove_data(ref)
+        for ref, data in listed.items():
+            if not self._newer(ref, as_of):
+                self.put_data(data)
+
+    def put_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """A namespace has these labels."""
+        self._touch(ObjectRef("Namespace", "", name))
+        if self._namespaces.items.get(name) != labels:
+            self._namespaces.put(name, MappingProxyType(dict(labels)))
+            self._mark()
+
+    def remove_namespace(self, name: str) -> None:
+        """A namespace is gone."""
+        self._touch(ObjectRef("Namespace", "", name))
+        if name in self._namespaces.items:
+            self._namespaces.remove(name)
+            self._mark()
+
+    def replace_namespaces(self, labels: Mapping[str, Mapping[str, str]], as_of: int | None = None) -> None:
+        """All namespaces, as listed."""
+        for name in [name for name in self._namespaces.items if name not in labels]:
+            if not self._newer(ObjectRef("Namespace", "", name), as_of):
+                self.remove_namespace(name)
+        for name, each in labels.items():
+            if not self._newer(ObjectRef("Namespace", "", name), as_of):
+                self.put_namespace(name, each)
+
+    def restore(self, goods: Iterable[Good]) -> None:
+        """What was good before a restart; to be called before the first `put`. It waits for its object to be declared."""
+        for good in goods:
+            self._restored[good.ref] = good
+
+    def good_objects(self) -> Iterator[Good]:
+        """The last good version of every declared object, sorted, for a source to keep. No secret is among them."""
+        every = (declared for shelf in self._objects.values() for declared in shelf.items.values())
+        for declared in sorted(every, key=lambda each: each.ref):
+            if declared.last_good is not None:
+                yield Good(declared.ref, declared.last_good_revision, declared.last_good)
+
+    # What the compile loop calls
+
+    async def changed(self) -> None:
+        """Wait until there is something that no Snapshot has; return at once if there is."""
+        await self._dirty.wait()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something that no Snapshot has."""
+        return self._dirty.is_set()
+
+    def snapshot(self) -> Snapshot:
+        """The world now. Maps that did not change are the same objects as in the last one."""
+        self._dirty.clear()
+        return Snapshot(
+            settings=self._settings,
+            gateways=self._objects["IntegrationGateway"].frozen(),
+            upstreams=self._objects["UpstreamService"].frozen(),
+            retry_policies=self._objects["RetryPolicy"].frozen(),
+            circuit_breakers=self._objects["CircuitBreaker"].frozen(),
+            rate_limits=self._objects["RateLimit"].frozen(),
+            data=self._data.frozen(),
+            namespaces=self._namespaces.frozen(),
+        )
+
+    def accept(self, plan: Plan) -> None:
+        """Keep as last good what compiled clean, in the revision that did. It changes no outcome, so it marks nothing."""
+        for ref, revision in plan.good.items():
+            if ref.kind in self._objects:
+                self._keep(ref, revision)
+            else:
+                self._keep_data(ref, revision)
+        for ref in [ref for ref, entry in self._data.items.items() if entry.current is None]:
+            if ref not in plan.references:
+                self._data.remove(ref)
+
+    def _keep(self, ref: ObjectRef, revision: str) -> None:
+        shelf = self._objects[ref.kind]
+        declared = shelf.items.get(ref.key)
+        if declared is None or declared.revision != revision or declared.last_good_revision == revision:
+            return
+        if not isinstance(declared.current, Broken):
+            shelf.put(ref.key, replace(declared, last_good=declared.current, last_good_revision=revision))
+
+    def _keep_data(self, ref: ObjectRef, revision: str) -> None:
+        entry = self._data.items.get(ref)
+        if entry is None or entry.current is None or entry.current.revision != revision:
+            return
+        if entry.last_good is None or entry.last_good.revision != revision:
+            self._data.put(ref, DataEntry(entry.current, entry.current))
+
+    def _touch(self, ref: ObjectRef) -> None:
+        self.sequence += 1
+        self._touched[ref] = self.sequence
+
+    def _newer(self, ref: ObjectRef, as_of: int | None) -> bool:
+        return as_of is not None and self._touched.get(ref, 0) > as_of
+
+    def _mark(self) -> None:
+        self._dirty.set()
