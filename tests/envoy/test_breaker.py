@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from fakes import rawserver
 from fakes.behaviours import Gate, hang, respond, statuses
 from fakes.rawserver import RawServer
@@ -35,7 +36,9 @@ from headgate.model.plan import (
 SERVER_ERRORS = (StatusRange(500, 599),)
 
 
-def breaker(consecutive: int | None = 3, *, rate: FailureRate | None = None, trials: int = 1, **changes: Any) -> Breaker:
+def breaker(
+    consecutive: int | None = 3, *, rate: FailureRate | None = None, trials: int = 1, **changes: Any
+) -> Breaker:
     """A breaker that opens on server errors, for a second, then at most four."""
     values: dict[str, Any] = {
         "consecutive": consecutive,
@@ -171,7 +174,9 @@ def test_open_refuses_at_once_with_the_exact_time(plane: ReportingPlane, bench: 
 def test_native_answers_pass_untouched_while_it_is_closed(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
-    provider.default(respond(503, '{"their": "own"}', {"retry-after": "77", "content-type": "application/problem+json"}))
+    provider.default(
+        respond(503, '{"their": "own"}', {"retry-after": "77", "content-type": "application/problem+json"})
+    )
     key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(3)))
     answer = plane.call(key)
     assert (answer.status_code, answer.text) == (503, '{"their": "own"}')
@@ -257,9 +262,7 @@ def test_a_trial_whose_caller_goes_away_frees_its_place(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
     timeouts = Timeouts(request=1_500, connect=1_000, stream_idle=60_000)
-    key = bench.serve(
-        bench.section(endpoint(provider.port), breaker=breaker(1, break_duration=200), timeouts=timeouts)
-    )
+    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(1, break_duration=200), timeouts=timeouts))
     assert _codes(plane, key, 2) == ["503", "CircuitOpen"]
     provider.default(hang())
     time.sleep(0.3)  # the break
@@ -321,9 +324,7 @@ def test_connect_timeout_is_told_from_a_refused_connection(plane: ReportingPlane
 
 
 @pytest.mark.parametrize("status", [200, 404, 429])
-def test_other_statuses_do_not_count(
-    plane: ReportingPlane, bench: Bench, provider: FakeServer, status: int
-) -> None:
+def test_other_statuses_do_not_count(plane: ReportingPlane, bench: Bench, provider: FakeServer, status: int) -> None:
     provider.default(respond(status))
     key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(2)))
     assert _codes(plane, key, 6) == [str(status)] * 6
@@ -337,9 +338,7 @@ def test_chosen_statuses_count(plane: ReportingPlane, bench: Bench, provider: Fa
 
 
 def test_calls_count_and_not_attempts(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
-    key = bench.serve(
-        bench.section(endpoint(provider.port), breaker=breaker(2), retry=retry(503, attempts=3))
-    )
+    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(2), retry=retry(503, attempts=3)))
     answers = [plane.call(key).status_code for _ in range(2)]
     assert answers == [503, 503]
     assert len(provider.requests) == 8, "two calls of four attempts each"
@@ -384,7 +383,9 @@ def test_calls_under_way_when_it_opens_decide_nothing(
 
 def test_it_stays_open_through_any_edit(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
     """Edits of its own routes, cluster and breaker, and of its neighbours, leave an open breaker open."""
-    section = bench.section(endpoint(provider.port), breaker=breaker(2, break_duration=60_000, max_break_duration=60_000))
+    section = bench.section(
+        endpoint(provider.port), breaker=breaker(2, break_duration=60_000, max_break_duration=60_000)
+    )
     key = bench.serve(section)
     assert _codes(plane, key, 3) == ["503", "503", "CircuitOpen"]
     limit = Limit(f"{section.id}/limit", requests=1_000, interval=1_000, burst=1_000)
@@ -406,7 +407,9 @@ def test_it_stays_open_through_any_edit(plane: ReportingPlane, bench: Bench, pro
 
 
 def test_a_shorter_break_applies_at_once(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
-    section = bench.section(endpoint(provider.port), breaker=breaker(1, break_duration=60_000, max_break_duration=60_000))
+    section = bench.section(
+        endpoint(provider.port), breaker=breaker(1, break_duration=60_000, max_break_duration=60_000)
+    )
     key = bench.serve(section)
     assert _codes(plane, key, 2) == ["503", "CircuitOpen"]
     provider.default(respond(200))
@@ -417,7 +420,9 @@ def test_a_shorter_break_applies_at_once(plane: ReportingPlane, bench: Bench, pr
 def test_without_its_breaker_a_section_lets_all_through(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
-    section = bench.section(endpoint(provider.port), breaker=breaker(1, break_duration=60_000, max_break_duration=60_000))
+    section = bench.section(
+        endpoint(provider.port), breaker=breaker(1, break_duration=60_000, max_break_duration=60_000)
+    )
     key = bench.serve(section)
     assert _codes(plane, key, 2) == ["503", "CircuitOpen"]
     bench.serve(replace(section, breaker=None))

@@ -16,10 +16,11 @@ import h2.connection
 import h2.events
 import h2.settings
 import pytest
+
 from fakes.behaviours import respond
 from fakes.recording import RecordedRequest
 from fakes.server import FakeServer
-from harness.bench import Bench, ReportingPlane
+from harness.bench import ReportingPlane
 from harness.plans import endpoint, gateway, opaque, section, to, upstream
 from harness.rawhttp import RawAnswer, exchange
 from headgate.model.plan import Credential, CredentialPlace
@@ -392,7 +393,7 @@ def test_a_body_that_looks_like_a_request_is_a_body(world: World) -> None:
 def _h2(port: int, headers: list[tuple[str, str]]) -> int:
     """The status of one HTTP/2 request with exactly these headers; 0 if the stream or the connection was reset."""
     config = h2.config.H2Configuration(
-        client_side=True, header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
+        client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False
     )
     connection = h2.connection.H2Connection(config)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
@@ -402,7 +403,7 @@ def _h2(port: int, headers: list[tuple[str, str]]) -> int:
         while data := sock.recv(65536):
             for event in connection.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived):
-                    return int(dict(event.headers or ())[":status"])
+                    return int(dict(event.headers or ())[b":status"])
                 if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
                     return 0
             sock.sendall(connection.data_to_send())

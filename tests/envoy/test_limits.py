@@ -58,7 +58,7 @@ def provider() -> Iterator[FakeServer]:
 
 def limit(section: Section, requests: int, *selectors: RequestMatch, rule: str = "rule", **changes: Any) -> Limit:
     """A limit of the section, by default of `requests` per hour, all at once."""
-    values = {"interval": HOUR, "burst": requests, "selectors": selectors} | changes
+    values: dict[str, Any] = {"interval": HOUR, "burst": requests, "selectors": selectors} | changes
     return Limit(id=f"demo/policy/{rule}@{section.id}", requests=requests, **values)
 
 

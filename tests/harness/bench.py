@@ -92,7 +92,9 @@ class Bench:
         self.upstreams: dict[str, Upstream] = {}
         self.secrets: dict[str, SecretMaterial] = {}
 
-    def section(self, *endpoints: Endpoint, name: str = "default", upstream: str | None = None, **changes: Any) -> Section:
+    def section(
+        self, *endpoints: Endpoint, name: str = "default", upstream: str | None = None, **changes: Any
+    ) -> Section:
         """A section, by default of an upstream that no other test has."""
         upstream = upstream or f"demo/u{next(self._numbers)}"
         return plans.section(*endpoints, key=f"{upstream}/{name}", **changes)

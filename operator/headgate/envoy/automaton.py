@@ -238,7 +238,9 @@ class _Parser:
     def _group(self) -> _Part:
         self._at += 1
         if self._peek() == "?" and not self._take("?:"):
-            raise self._error("of the groups that begin with '(?', only (?:...) is supported, and (?i) at the beginning")
+            raise self._error(
+                "of the groups that begin with '(?', only (?:...) is supported, and (?i) at the beginning"
+            )
         self._depth += 1
         if self._depth > 50:
             raise self._error("groups nested too deeply")
@@ -365,9 +367,7 @@ def _byte_classes(graph: _Graph) -> tuple[tuple[int, ...], int]:
     """Bytes that no set of the expression tells apart share a class."""
     sets = tuple({step[0] for step in graph.steps if step is not None})
     numbers: dict[tuple[bool, ...], int] = {}
-    classes = tuple(
-        numbers.setdefault(tuple(byte in each for each in sets), len(numbers)) for byte in range(256)
-    )
+    classes = tuple(numbers.setdefault(tuple(byte in each for each in sets), len(numbers)) for byte in range(256))
     return classes, len(numbers)
 
 
@@ -382,9 +382,7 @@ def _closure(graph: _Graph, nodes: Iterator[int]) -> frozenset[int]:
     return frozenset(reached)
 
 
-def _determine(
-    pattern: str, graph: _Graph, start: int, end: int, classes: tuple[int, ...], width: int
-) -> Automaton:
+def _determine(pattern: str, graph: _Graph, start: int, end: int, classes: tuple[int, ...], width: int) -> Automaton:
     """Subset construction: each state is the set of nodes that the bytes so far can have led to."""
     sample = [classes.index(number) for number in range(width)]
     states = {_closure(graph, iter((start,))): _START, frozenset[int](): _DEAD}

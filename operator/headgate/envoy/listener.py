@@ -1,8 +1,9 @@
 """The one listener of a gateway: what every call passes before its upstream is known. Pure.
 
-In the order of the filters: what takes internal headers off answers, the readiness probe, the gateway's Lua filter (addressing, hygiene, limits, breaker; its parts
-are `lua/gateway/*.lua`), the router. Callers are not trusted: internal headers are removed before anything reads them, and
-sizes are bounded. Nothing here limits how long a call may take or buffers a body: that comes with the route.
+In the order of the filters: what takes internal headers off answers, the readiness probe, the gateway's Lua filter
+(addressing, hygiene, limits, breaker; its parts are `lua/gateway/*.lua`), the router. Callers are not trusted: internal
+headers are removed before anything reads them, and sizes are bounded. Nothing here limits how long a call may take or
+buffers a body: that comes with the route.
 
 State of breakers and limits lives in the Lua filter, hence as long as this listener's filter chain. So the chain's bytes
 depend on nothing but the gateway's own names and whether it speaks TLS: no upstream and no policy is in them.
@@ -13,11 +14,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, protocol_pb2, substitution_format_string_pb2
+from envoy.config.core.v3 import (
+    base_pb2,
+    config_source_pb2,
+    extension_pb2,
+    protocol_pb2,
+    substitution_format_string_pb2,
+)
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
@@ -35,6 +42,9 @@ from headgate.envoy.metadata import CALL_NAMESPACE, FILTER, LOCAL_REPLY_HEADER, 
 from headgate.envoy.pack import address, any_of, boolean, duration, extension, uint32
 from headgate.envoy.resource import Resource, TypeUrl, resource
 from headgate.model.plan import Gateway, Listener
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 #: The listener's name in xDS.
 LISTENER: Final = "headgate"
@@ -157,9 +167,7 @@ def _harden(hcm: hcm_pb2.HttpConnectionManager) -> None:
 def _early_removal() -> extension_pb2.TypedExtensionConfig:
     mutations = [_remove_matching(prefix) for prefix in _UNTRUSTED_PREFIXES]
     mutations += [mutation_rules_pb2.HeaderMutation(remove=name) for name in _UNTRUSTED_NAMES]
-    return extension(
-        "envoy.http.early_header_mutation.header_mutation", early_pb2.HeaderMutation(mutations=mutations)
-    )
+    return extension("envoy.http.early_header_mutation.header_mutation", early_pb2.HeaderMutation(mutations=mutations))
 
 
 def _remove_matching(prefix: str) -> mutation_rules_pb2.HeaderMutation:
@@ -262,8 +270,7 @@ def _router() -> hcm_pb2.HttpFilter:
     return _filter("envoy.filters.http.router", router_pb2.Router(suppress_envoy_headers=True))
 
 
-def _filter(name: str, message: lua_pb2.Lua | router_pb2.Router | health_check_pb2.HealthCheck
-            | header_mutation_pb2.HeaderMutation) -> hcm_pb2.HttpFilter:  # fmt: skip
+def _filter(name: str, message: Message) -> hcm_pb2.HttpFilter:
     return hcm_pb2.HttpFilter(name=name, typed_config=any_of(message))
 
 
