@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from fakes.behaviours import statuses
+from fakes.recording import RecordedRequest
 from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, opaque, retry, section, upstream
@@ -147,6 +148,10 @@ def test_a_missing_secret_fails_closed_and_alone(provider: FakeServer) -> None:
     assert provider.requests[-1].header("authorization") == "Bearer there"
 
 
+def _with_token(value: str) -> Callable[[RecordedRequest], bool]:
+    return lambda seen: seen.header("authorization") == value
+
+
 @contextmanager
 def _steady_calls(plane: DataPlane) -> Iterator[list[int]]:
     """Calls without pause from four threads meanwhile; the statuses."""
@@ -174,7 +179,7 @@ def test_rotation_reaches_every_place_without_a_failed_call(provider: FakeServer
             for revision in range(5):
                 plane.update(_gateway(provider, HEADER, QUERY, COOKIE, value=f"r{revision}"))
                 wanted = f"Bearer r{revision}"
-                provider.wait_for(1, where=lambda seen, wanted=wanted: seen.header("authorization") == wanted)
+                provider.wait_for(1, where=_with_token(wanted))
         assert set(answers) == {200}
         assert plane.stat("cluster_manager.cluster_modified") == 0
         assert plane.memo.rendered == 2

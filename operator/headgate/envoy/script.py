@@ -40,7 +40,7 @@ def _parts(section: Section) -> Iterable[str]:
         yield "place"
     if section.retry is not None:
         if section.retry.body_hint is not None:
-            yield "retry_info"
+            yield from ("inflate", "retry_info")
         yield "retry"
 
 

@@ -24,8 +24,9 @@ def secure(cluster: cluster_pb2.Cluster, section: Section) -> None:
     """Set the cluster's transport sockets; plain TCP where the section has no TLS."""
     if section.tls is None:
         return
+    # Also where every endpoint has its own: what matches none must not fall back to plain TCP.
+    cluster.transport_socket.CopyFrom(_socket(section.tls, section.endpoints[0]))
     if not needs_own_identity(section):
-        cluster.transport_socket.CopyFrom(_socket(section.tls, section.endpoints[0]))
         return
     named = {endpoint.hostname: endpoint for endpoint in section.endpoints}
     for hostname, endpoint in named.items():

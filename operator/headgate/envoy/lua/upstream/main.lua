@@ -5,6 +5,9 @@ function envoy_on_request(handle)
   if place_credentials then
     place_credentials(headers)
   end
+  if offer_encodings then
+    offer_encodings(headers)
+  end
   if note_attempt then
     note_attempt(handle, headers)
   end
