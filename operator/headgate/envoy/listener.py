@@ -41,7 +41,7 @@ from google.protobuf import struct_pb2
 from headgate.envoy.metadata import CALL_NAMESPACE, FILTER, LOCAL_REPLY_HEADER, REPORT_KEY, SCOPE_HEADER
 from headgate.envoy.pack import address, any_of, boolean, duration, extension, uint32
 from headgate.envoy.resource import Resource, TypeUrl, resource
-from headgate.model.plan import Gateway, Listener
+from headgate.model.plan import Gateway, Listener, Millis
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -62,6 +62,8 @@ MAX_REQUEST_HEADERS_KIB: Final = 32
 MAX_REQUEST_HEADERS: Final = 100
 #: How much of one call's body may wait in memory in each direction, and so be sent again by a retry.
 BUFFER_BYTES: Final = 1 << 20
+#: A call whose route is not known yet may be silent for so long; then its route's own idle timeout counts.
+UNROUTED_IDLE: Final[Millis] = 300_000
 #: How many values of a limit's Distinct headers have a bucket of their own; further ones share a bucket.
 MAX_DISTINCT: Final = 10_000
 
@@ -154,8 +156,8 @@ def _harden(hcm: hcm_pb2.HttpConnectionManager) -> None:
     common.headers_with_underscores_action = protocol_pb2.HttpProtocolOptions.REJECT_REQUEST
     common.idle_timeout.CopyFrom(duration(900_000))
     hcm.request_headers_timeout.CopyFrom(duration(10_000))
-    # Until the route is known; every route has its own idle timeout. No request_timeout: uploads may be long.
-    hcm.stream_idle_timeout.CopyFrom(duration(300_000))
+    # No request_timeout: uploads may be long.
+    hcm.stream_idle_timeout.CopyFrom(duration(UNROUTED_IDLE))
     hcm.http2_protocol_options.max_concurrent_streams.value = 100
     hcm.http2_protocol_options.initial_stream_window_size.value = 1 << 16
     hcm.http2_protocol_options.initial_connection_window_size.value = 1 << 20
