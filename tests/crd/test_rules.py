@@ -189,8 +189,8 @@ EXAMPLES: dict[type[Model], list[tuple[list[Example], list[Example]]]] = {
     ],
     Section: [
         (
-            [{"name": "models", "matches": [MATCH]}, {"name": "default"}, {"name": "default", "matches": []}],
-            [{"name": "models"}, {"name": "models", "matches": []}, {"name": "default", "matches": [MATCH]}],
+            [{"name": "models", "matches": [MATCH]}, {"name": "stream"}, {"name": "default", "matches": []}],
+            [{"name": "default", "matches": [MATCH]}],
         )
     ],
     Dns: [([{}, {"refreshRate": "1s"}], [{"refreshRate": "999ms"}])],

@@ -105,7 +105,7 @@ class Section(Model):
         Field(
             default=(),
             max_length=8,
-            description="Calls that belong here: those that any of these matches. The section `default` has none.",
+            description="Calls that belong here: those that any of these matches. The section `default` has none. Left out of a section of the provider's profile: as the profile has them.",
         ),
     ]
     timeouts: Annotated[
@@ -123,10 +123,11 @@ class Section(Model):
     ]
 
     rules = (
+        # A section of the profile has its matches from there, which only compile can know; one's own has to give them.
         Rule(
-            "(self.name == 'default') == (!has(self.matches) || size(self.matches) == 0)",
-            "give matches, except for the section `default`, which has none",
-            lambda self: (self.name == "default") == (not self.matches),
+            "self.name != 'default' || !has(self.matches) || size(self.matches) == 0",
+            "the section `default` is what no other section matches: leave matches out",
+            lambda self: self.name != "default" or not self.matches,
             "matches",
         ),
     )

@@ -77,7 +77,7 @@ def _endpoint(context: Context, declared: _Declared) -> Endpoint:
     address = addresses.literal(host)
     if address is not None:
         host = str(address)
-        _check_address(context, declared.path, host)
+        _check_address(context, declared)
     else:
         _check_name(context, declared.path, host)
     port = declared.port or context.spec.port or _default_port(context)
@@ -91,13 +91,13 @@ def _default_port(context: Context) -> int:
     return defaults.PORT_TLS if has_tls(context) else defaults.PORT_PLAIN
 
 
-def _check_address(context: Context, path: Path, host: str) -> None:
-    if context.gateway is not None and addresses.refuses(host, context.gateway.allowed_cidrs):
+def _check_address(context: Context, declared: _Declared) -> None:
+    if context.gateway is not None and addresses.refuses(declared.hostname, context.gateway.allowed_cidrs):
         message = (
-            f"{host} is not a public address: use one that is, or let the owner of IntegrationGateway "
+            f"{declared.hostname} is not a public address: use one that is, or let the owner of IntegrationGateway "
             f"{context.gateway.ref.key} add it to egress.allowedCIDRs"
         )
-        context.findings.reject(path, message, Reason.FORBIDDEN_ADDRESS)
+        context.findings.reject(declared.path, message, Reason.FORBIDDEN_ADDRESS)
 
 
 def _check_name(context: Context, path: Path, host: str) -> None:

@@ -24,7 +24,7 @@ _RESERVED = frozenset(
         "upgrade",
     }
 )
-_RESERVED_PREFIXES = ("x-envoy-", "x-hg-")
+_RESERVED_PREFIXES = ("x-envoy-", "x-headgate-", "x-hg-")
 
 
 def reserved(name: str) -> bool:

@@ -167,11 +167,8 @@ def _programmed(verdict: Verdict, proxies: tuple[tuple[int, Acknowledgement], ..
 
 def _not_in_force(verdict: Verdict) -> Judgement:
     if verdict.accepted.status is not ConditionStatus.TRUE:
-        rest = (
-            "what is sound of it, or the version before it, stays in force"
-            if verdict.live
-            else "nothing of it is in force"
-        )
+        served = "what is sound of it stays" if verdict.targets else "the version before it stays"
+        rest = f"{served} in force" if verdict.live else "nothing of it is in force"
         return Judgement(ConditionStatus.FALSE, Reason.NOT_ACCEPTED, f"{rest}: see Accepted")
     if verdict.resolved.status is not ConditionStatus.TRUE:
         return Judgement(ConditionStatus.FALSE, Reason.NOT_ACCEPTED, "nothing of it is in force: see ResolvedRefs")
