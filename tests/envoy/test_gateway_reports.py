@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google.protobuf import struct_pb2
@@ -82,7 +83,7 @@ def test_refusals_are_counted(plane: ReportingPlane, bench: Bench) -> None:
 
 # ---------------------------------------------------------------------- reading
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "section": "a/b/c",
     "state": "open",
     "at": 5.0,
@@ -98,7 +99,7 @@ GOOD = {
 }
 
 
-def _metadata(report: object) -> struct_pb2.Struct:
+def _metadata(report: dict[str, Any] | None) -> struct_pb2.Struct:
     metadata = struct_pb2.Struct()
     metadata.update({REPORT_KEY: report})
     return metadata
