@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ def provider() -> Iterator[FakeServer]:
         yield server
 
 
-def _gateway(port: int, timeouts: Timeouts = FOREVER, policy: Retry | None = POLICY, **changes: object) -> Gateway:
+def _gateway(port: int, timeouts: Timeouts = FOREVER, policy: Retry | None = POLICY, **changes: Any) -> Gateway:
     return gateway(upstream(section(endpoint(port), timeouts=timeouts, retry=policy, **changes)))
 
 
