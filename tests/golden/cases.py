@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,6 +114,9 @@ def _only_public(config: Any) -> bool:
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+_Dumper.add_representer(OrderedDict, lambda dumper, value: dumper.represent_dict(value.items()))
 
 
 def _yaml(value: Any) -> str:
