@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +42,16 @@ class RawConnection:
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
         self._sock.sendall(data)
+
+    def receive(self) -> bytes:
+        """What the client sends next, for a fault that reads more than one head; empty once the client has closed or
+        the server stops.
+        """
+        self._sock.settimeout(0.1)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                return self._sock.recv(65536)
+        return b""
 
     def reset(self) -> None:
         """Close with a TCP reset instead of an orderly end."""
@@ -162,11 +172,18 @@ def raw_bytes(data: bytes) -> Fault:
 class RawServer:
     """Deals each accepted connection the next fault; the last one repeats. Use as a context manager."""
 
-    def __init__(self, *faults: Fault, address: str = "127.0.0.1", port: int = 0, tls: Identity | None = None) -> None:
+    def __init__(
+        self,
+        *faults: Fault,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tls: Identity | None = None,
+        alpn: Sequence[str] = ("http/1.1",),
+    ) -> None:
         if not faults:
             raise ValueError("at least one fault is needed")
         self._faults = list(faults)
-        self._context = server_context(tls, alpn=("http/1.1",)) if tls else None
+        self._context = server_context(tls, alpn=alpn) if tls else None
         self._listener = socket.create_server((address, port), backlog=1024)
         self.address = address
         self.port: int = self._listener.getsockname()[1]

@@ -36,6 +36,9 @@ RESPONSE_HEADERS_KIB = 96
 RESPONSE_HEADERS = 200
 #: Seconds of silence before TCP probes a connection, seconds between probes, and probes until it is given up.
 KEEPALIVE = (30, 10, 3)
+#: Retries in flight where no ceiling is declared: as many as calls. Envoy's own default is three, so that under load
+#: most calls that fail would silently not be repeated.
+RETRIES = 1024
 
 
 def render_cluster(section: Section) -> Resource:
@@ -66,14 +69,12 @@ def cluster(section: Section) -> cluster_pb2.Cluster:
 
 
 def _ceilings(message: cluster_pb2.Cluster, ceilings: Ceilings) -> None:
-    if ceilings == Ceilings():
-        return
     threshold = circuit_breaker_pb2.CircuitBreakers.Thresholds()
     for name, value in (
         ("max_connections", ceilings.connections),
         ("max_pending_requests", ceilings.pending),
         ("max_requests", ceilings.requests),
-        ("max_retries", ceilings.retries),
+        ("max_retries", RETRIES if ceilings.retries is None else ceilings.retries),
     ):
         if value is not None:
             getattr(threshold, name).value = value

@@ -245,7 +245,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Concurrency ceilings of one section, per proxy; None for the proxy's own default."""
+    """Concurrency ceilings of one section, per proxy; None for 1024."""
 
     connections: int | None = None
     pending: int | None = None
