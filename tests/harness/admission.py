@@ -1,8 +1,8 @@
 """What an API server would say to an object, by the schema of its CRD: for tests without a server at hand.
 
-Follows the server's order: nulls that the schema does not allow are taken out, then the schema decides (jsonschema,
-with patterns in RE2), then the rules of lists, then the rules in CEL (Google's own implementation, typed by the
-schema as the server types it). Unknown fields pass, as where the server only warns of them.
+Follows the server's order: unknown fields are pruned, and nulls where the schema allows none; then the schema decides
+(jsonschema, with patterns in RE2), then the rules of lists, then the rules in CEL (Google's own implementation, typed
+by the schema as the server types it).
 """
 
 from __future__ import annotations
@@ -109,15 +109,16 @@ def holds(rule: str, value: Any) -> bool:
 
 def matches(pattern: str, text: str) -> bool:
     """Whether a schema's pattern matches, by RE2."""
-    return bool(_matcher().eval(data={"text": text, "pattern": pattern}).value())
+    return bool(_matcher().eval(data={"text": _for_cel(text), "pattern": pattern}).value())
 
 
 def _for_cel(value: Any) -> Any:
     if isinstance(value, dict):
-        return {escaped(key): _for_cel(inner) for key, inner in value.items()}
+        return {_for_cel(escaped(key)): _for_cel(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_for_cel(item) for item in value]
-    return value
+    # The binding ends a string at NUL, where Go does not; nothing of ours tells NUL from its neighbour.
+    return value.replace("\0", "\1") if isinstance(value, str) else value
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
@@ -141,12 +142,13 @@ def _stored(value: Any, schema: Schema) -> Any:
     if isinstance(value, list):
         return [_stored(item, schema.get("items", {})) for item in value]
     if isinstance(value, dict):
-        known, rest = schema.get("properties", {}), schema.get("additionalProperties")
-        return {
-            key: _stored(item, known.get(key, rest or {}))
-            for key, item in value.items()
-            if not (item is None and (key in known or rest))
-        }
+        if "properties" in schema:
+            inner = {key: schema["properties"][key] for key in value if key in schema["properties"]}
+        elif "additionalProperties" in schema:
+            inner = dict.fromkeys(value, schema["additionalProperties"])
+        else:
+            return value
+        return {key: _stored(value[key], part) for key, part in inner.items() if value[key] is not None}
     return value
 
 
