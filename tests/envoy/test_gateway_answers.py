@@ -230,9 +230,20 @@ def test_head_has_no_body(plane: ReportingPlane, bench: Bench) -> None:
     assert plane.call(key).status_code == 503
 
 
-def test_errors_before_the_filters_are_json_too(plane: ReportingPlane) -> None:
-    answer = plane.client.get("/demo/x", headers={"x_bad": "1"})
-    assert error_of(answer)["status"] == 400
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"x_bad": "1"}, 400, "BadHeader"),
+        ({"x-large": "a" * 40_000}, 431, "HeadersTooLarge"),
+        ({f"x-{n}": "1" for n in range(120)}, 431, "HeadersTooLarge"),
+    ],
+)
+def test_errors_before_the_filters_say_why_too(
+    plane: ReportingPlane, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = plane.client.get("/demo/x", headers=headers)
+    assert (answer.status_code, error_of(answer)["code"]) == (status, code)
+    assert "x-hg-local" not in answer.headers
 
 
 def test_a_broken_answer_is_not_repaired(plane: ReportingPlane, bench: Bench) -> None:

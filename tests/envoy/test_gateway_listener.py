@@ -84,6 +84,34 @@ def test_reports_go_to_the_bootstraps_cluster() -> None:
     assert listener.CONTROL_PLANE_CLUSTER == XDS_CLUSTER
 
 
+def test_an_error_in_the_filter_lets_no_call_through(provider: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy itself would go on with the call as if nothing had been."""
+    entry = "local function on_request(handle)\n"
+    broken = listener._lua_parts().replace(entry, entry + "  error('provoked')\n")
+    monkeypatch.setattr(listener, "_lua_parts", lambda: broken)
+    with ReportingPlane(gateway(upstream(section(endpoint(provider.port))))) as plane:
+        answer = plane.call("demo/api")
+        assert (answer.status_code, error_of(answer)["code"]) == (500, "InternalError")
+        assert provider.requests == ()
+        assert "provoked" in plane.envoy.log()
+        assert "provoked" not in answer.text
+
+
+def test_an_upstream_comes_and_goes(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
+    key = bench.serve(bench.section(endpoint(provider.port)))
+    namespace, name = key.split("/")
+    assert plane.call(key).status_code == 200
+    bench.withdraw(key)
+    by_path = plane.call(key)
+    by_host = plane.client.get("/", headers={"host": f"{name}.{namespace}"})
+    # The path form's authority is the gateway's, so the thing isn't found; the host form's authority isn't served here.
+    assert (by_path.status_code, error_of(by_path)["code"]) == (404, "UnknownUpstream")
+    assert (by_host.status_code, error_of(by_host)["code"]) == (421, "UnknownUpstream")
+    for answer in (by_path, by_host):
+        assert "http://<upstream>.<namespace>/" in error_of(answer)["message"]
+        assert error_of(answer)["upstream"] == key
+
+
 # ---------------------------------------------------------------------- readiness
 
 

@@ -30,6 +30,10 @@ do
     { "rbac_access_denied", "AddressRefused", false, "the provider's name leads to an address that is not allowed" },
     { "failed_to_inject_credential", "CredentialMissing", false, "the credential for this call is not there" },
     { "request_payload_too_large", "BodyTooLarge", false, "the request body is too large to be buffered" },
+    { "unexpected_underscore", "BadHeader", false, "a header's name has an underscore, which some servers read as '-'" },
+    { "headers_too_large", "HeadersTooLarge", false, "request line and headers are too large" },
+    { "too_many_headers", "HeadersTooLarge", false, "there are too many request headers" },
+    { "overload", "GatewayOverloaded", false, "the gateway has no memory to spare for another call" },
     { "upgrade_failed", "UpgradeRefused", false, "this upgrade is not allowed" },
   }
 
@@ -55,6 +59,8 @@ do
         return found
       end
     end
-    return { code = "Refused", provider = false, words = "the gateway refused the call" }
+    local details = rest:match("^([%w_.-]+)")
+    local words = "the gateway refused the call" .. (details and " (" .. details .. ")" or "")
+    return { code = "Refused", provider = false, words = words }
   end
 end
