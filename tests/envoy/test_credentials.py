@@ -116,6 +116,56 @@ def test_a_cookie_credential_is_the_only_one_of_its_name(provider: FakeServer, s
     assert provider.requests[0].header_values("cookie") == [arrived]
 
 
+STRIPPING = {"strip_query": ("key", "access_token"), "strip_cookies": ("session", "sid")}
+
+
+@pytest.fixture(scope="module")
+def strip_plane(query_provider: FakeServer) -> Iterator[DataPlane]:
+    stripped = section(endpoint(query_provider.port), key="demo/strip/default", base_path="/base", **STRIPPING)
+    with DataPlane(gateway(upstream(stripped))) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrived"),
+    [
+        ("/p?key=mine", "/p"),
+        ("/p?a=1&key=mine&b=%2F+%20&&c", "/p?a=1&b=%2F+%20&&c"),
+        ("/p?k%65y=mine&%61ccess_token=mine&key", "/p"),
+        ("/p?keys=1&Key=2&x=key=3", "/p?keys=1&Key=2&x=key=3"),
+        ("/p?", "/p?"),
+        ("/p", "/p"),
+        ("/key=mine", "/key=mine"),
+    ],
+)
+def test_a_callers_own_query_credentials_never_pass(
+    strip_plane: DataPlane, query_provider: FakeServer, sent: str, arrived: str
+) -> None:
+    before = len(query_provider.requests)
+    request = strip_plane.client.build_request("GET", "/")
+    request.extensions["target"] = f"/demo/strip{sent}".encode()
+    assert strip_plane.client.send(request).status_code == 200
+    assert query_provider.requests[before].target.decode() == f"/base{arrived}".removesuffix("?")
+    assert strip_plane.lua_errors() == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrived"),
+    [
+        (["session=mine"], []),
+        (["a=1; session=mine;sid=2 ; b=2"], ["a=1; b=2"]),
+        (["a=1", "sid=mine", "b=2"], ["a=1; b=2"]),
+        (["sessions=1; SID=2"], ["sessions=1; SID=2"]),
+    ],
+)
+def test_a_callers_own_cookie_credentials_never_pass(
+    strip_plane: DataPlane, query_provider: FakeServer, sent: list[str], arrived: list[str]
+) -> None:
+    before = len(query_provider.requests)
+    strip_plane.call("demo/strip", headers=[("cookie", value) for value in sent])
+    assert query_provider.requests[before].header_values("cookie") == arrived
+
+
 def test_every_attempt_carries_each_credential_once(provider: FakeServer) -> None:
     provider.default(statuses("503,503,503,200"))
     with DataPlane(_gateway(provider, HEADER, QUERY, COOKIE)) as plane:

@@ -89,7 +89,7 @@ _INTERNAL_PREFIXES: Final = ("x-headgate-", "x-hg-", "x-envoy-")
 
 #: The Lua filter's parts, in the order in which they use one another.
 _PARTS: Final = (
-    "clock", "reply", "path", "address", "match", "limit", "breaker", "failure", "rewrite", "report", "main",
+    "clock", "reply", "path", "address", "strip", "match", "limit", "breaker", "failure", "rewrite", "report", "main",
 )  # fmt: skip
 
 

@@ -71,6 +71,10 @@ def _config(upstream: Upstream, section: Section) -> _Json:
         "limits": [_limit(limit) for limit in section.limits],
         "paths": list(_route_paths(upstream)),
     }
+    if section.strip_query:
+        config["strip_query"] = list(section.strip_query)
+    if section.strip_cookies:
+        config["strip_cookies"] = list(section.strip_cookies)
     if section.breaker is not None:
         config["breaker"] = _breaker(section.breaker, section.timeouts.request)
     return config

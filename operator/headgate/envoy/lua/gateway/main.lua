@@ -53,6 +53,8 @@ local function section_of(metadata, now)
     scheme = source.scheme,
     base = source.base or "",
     upgrades = set_of(source.upgrades),
+    strip_query = source.strip_query and set_of(source.strip_query),
+    strip_cookies = source.strip_cookies and set_of(source.strip_cookies),
     breaker = breaker,
     limits = limits.compile(source.limits),
     path_tests = path_tests,
@@ -171,6 +173,7 @@ local function on_request(handle)
   for _, name in ipairs(CONFIG.drop_request_headers) do
     headers:remove(name)
   end
+  strips.apply(headers, section)
   refusal = policed(handle, section, call, now)
   reports.emit(handle, section, now)
   return refusal
