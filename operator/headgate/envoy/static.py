@@ -19,9 +19,10 @@ from envoy.config.route.v3 import route_pb2, scoped_route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from google.protobuf import any_pb2, json_format, symbol_database
+from google.protobuf import any_pb2, symbol_database
 from google.protobuf.message import Message
 
+from headgate.envoy.dump import plain
 from headgate.envoy.listener import CONTROL_PLANE_CLUSTER
 from headgate.envoy.pack import any_of, duration
 from headgate.envoy.resource import Resources, TypeUrl
@@ -36,8 +37,7 @@ _ROOTS = frozenset({"validation_context_sds_secret_config"})
 
 def static_document(resources: Resources) -> dict[str, Any]:
     """The bootstrap in protobuf's JSON form, with Envoy's own field names."""
-    document: dict[str, Any] = json_format.MessageToDict(static_bootstrap(resources), preserving_proto_field_name=True)
-    return document
+    return plain(static_bootstrap(resources))
 
 
 def static_bootstrap(resources: Resources) -> bootstrap_pb2.Bootstrap:
