@@ -121,7 +121,7 @@ def test_it_holds_on_a_name_with_four_rotating_addresses() -> None:
 
 def test_no_herd_at_recovery(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
     """However many callers wait, a recovering provider sees as many calls at a time as there are trials."""
-    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(3, trials=2, break_duration=300)))
+    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(3, trials=2, break_duration=600)))
     assert _codes(plane, key, 4) == ["503", "503", "503", "CircuitOpen"]
     gate = Gate(respond(200, "well"))
     provider.default(gate)
@@ -218,7 +218,7 @@ def test_breaks_double_up_to_the_maximum_and_start_over(
 
 def test_half_open_needs_as_many_successes_as_trials(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
     provider.default(statuses("503,200,200,503,200"))
-    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(1, trials=3, break_duration=200)))
+    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(1, trials=3, break_duration=500)))
     assert _codes(plane, key, 2) == ["503", "CircuitOpen"]
     _until(plane, key, "200")
     # Two of three trials succeed, the third fails: open again, at once.
@@ -249,11 +249,11 @@ def test_failure_rate_below_the_threshold(plane: ReportingPlane, bench: Bench, p
 def test_failure_rate_forgets_what_is_older_than_the_window(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
-    rate = FailureRate(percent=50, window=500, minimum=4)
+    rate = FailureRate(percent=50, window=1_000, minimum=4)
     key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(None, rate=rate)))
     for _ in range(2):
         assert _codes(plane, key, 3) == ["503"] * 3
-        time.sleep(0.7)  # longer than the window: what is tested is the passing of time
+        time.sleep(1.2)  # longer than the window: what is tested is the passing of time
     assert _codes(plane, key, 4) == ["503"] * 4
     assert _code(plane.call(key)) == "CircuitOpen"
 
@@ -262,10 +262,10 @@ def test_a_trial_whose_caller_goes_away_frees_its_place(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
     timeouts = Timeouts(request=1_500, connect=1_000, stream_idle=60_000)
-    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(1, break_duration=200), timeouts=timeouts))
+    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(1, break_duration=600), timeouts=timeouts))
     assert _codes(plane, key, 2) == ["503", "CircuitOpen"]
     provider.default(hang())
-    time.sleep(0.3)  # the break
+    time.sleep(0.7)  # the break
     with socket.create_connection(("127.0.0.1", plane.port)) as caller:
         caller.sendall(f"GET /{key}/ HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         provider.wait_for(2)
@@ -362,7 +362,7 @@ def test_calls_under_way_when_it_opens_decide_nothing(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
     """A slow success of before neither closes an open breaker, nor do slow failures open one that has closed again."""
-    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(2, break_duration=300)))
+    key = bench.serve(bench.section(endpoint(provider.port), breaker=breaker(2, break_duration=600)))
     gate = Gate(respond(503))
     provider.on("/slow", gate)
     slow = [threading.Thread(target=plane.call, args=(key, "/slow")) for _ in range(3)]

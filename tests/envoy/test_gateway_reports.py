@@ -73,6 +73,25 @@ def test_ordinary_calls_are_reported_seldom_and_nothing_else_is_logged(plane: Re
     assert plane.reports.entries == entries + 2
 
 
+def test_failures_are_counted_without_a_breaker_too(plane: ReportingPlane, bench: Bench) -> None:
+    with FakeServer(default=respond(503)) as provider:
+        section = bench.section(endpoint(provider.port))
+        key = bench.serve(section)
+        assert bench.statuses(key, 3) == [503] * 3
+        # The next report is due ten seconds after the first; an edit to one with a breaker reports at its transition.
+        bench.serve(
+            bench.section(
+                endpoint(provider.port),
+                upstream=key,
+                breaker=Breaker(4, None, (StatusRange(500, 599),), 9_000, 9_000, 1),
+            )
+        )
+        assert bench.statuses(key, 1) == [503]
+        first, second = plane.reports.wait_for(section.id, 2)
+    assert (first.state, first.in_a_row) == (CircuitState.NONE, 0)
+    assert (second.state, second.calls, second.failures, second.in_a_row) == (CircuitState.OPEN, 4, 4, 4)
+
+
 def test_refusals_are_counted(plane: ReportingPlane, bench: Bench) -> None:
     name = "http.headgate.lua.headgate.refused.UnknownUpstream"
     before = plane.stat(name)

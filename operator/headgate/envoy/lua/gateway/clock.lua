@@ -1,5 +1,6 @@
 -- Time. Everything that measures a duration (breaks, trials, windows, buckets) uses the monotonic clock, so that a step
--- of the wall clock neither opens a breaker early nor refills a bucket. Wall time is for people: bodies and reports.
+-- of the wall clock neither ends a break early nor refills a bucket. Wall time is for people: bodies and reports. Envoy
+-- gives scripts the wall clock only; the C library has the other one, and LuaJIT's ffi is in every build of Envoy.
 
 local clock = {}
 do

@@ -191,8 +191,11 @@ function envoy_on_request(handle)
   end
 end
 
+-- What counts as failed in the reports of a section without a breaker.
+local SERVER_ERRORS = { { 500, 599 } }
+
 local function failed_status(breaker, status)
-  for _, range in ipairs(breaker and breaker.failures or {}) do
+  for _, range in ipairs(breaker and breaker.failures or SERVER_ERRORS) do
     if status >= range[1] and status <= range[2] then
       return "Status" .. status
     end
