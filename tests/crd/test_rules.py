@@ -15,7 +15,7 @@ from headgate.api.gateway import AllowedNamespaces
 from headgate.api.healthcheck import ActiveHealthCheck, StatusRange
 from headgate.api.kinds import KINDS
 from headgate.api.ratelimit import ClientSelector, LimitHeaderMatch, LimitPath, LimitRate
-from headgate.api.retrypolicy import BackOff, PerRetry
+from headgate.api.retrypolicy import BackOff, PerRetry, RateLimitedBackOff
 from headgate.api.schema import structural_schema
 from headgate.api.section import Section, SectionMatch, Timeouts
 from headgate.api.tls import SubjectAltName, TlsValidation, UpstreamTls
@@ -93,6 +93,7 @@ EXAMPLES: dict[type[Model], list[tuple[list[Example], list[Example]]]] = {
             [{"baseInterval": "1001ms", "maxInterval": "1s"}],
         ),
     ],
+    RateLimitedBackOff: [([{}, {"maxInterval": "1ms"}], [{"maxInterval": "0s"}])],
     PerRetry: [([{}, {"timeout": "1ms"}], [{"timeout": "0s"}])],
     LimitHeaderMatch: [
         (

@@ -37,7 +37,10 @@ class ActiveHealthCheck(Model):
         Duration | None, Field(default=None, description="Time between two checks, at least 1s. Default 10s.")
     ]
     timeout: Annotated[
-        Duration | None, Field(default=None, description="How long a check may take, at least 1ms. Default 2s.")
+        Duration | None,
+        Field(
+            default=None, description="How long a check may take: at least 1ms, not longer than interval. Default 2s."
+        ),
     ]
     unhealthy_threshold: Annotated[
         int | None,
@@ -66,5 +69,7 @@ class HealthCheck(Model):
 
     active: Annotated[
         ActiveHealthCheck,
-        Field(description="Ask every endpoint regularly, without a credential; one that fails gets no calls."),
+        Field(
+            description="Ask every endpoint regularly, without a credential; one that fails gets no calls. The endpoints must be IP addresses, unless the gateway has egress.allowedCIDRs."
+        ),
     ]

@@ -122,9 +122,11 @@ class RateLimitedBackOff(Model):
         Duration | None,
         Field(
             default=None,
-            description="Longest wait that is honoured; what happens beyond it is said by onExceed. Default 30s.",
+            description="Longest wait that is honoured, at least 1ms; what happens beyond it is said by onExceed. Default 30s.",
         ),
     ]
+
+    rules = (at_least("maxInterval", "1ms"),)
 
 
 class RetryPolicySpec(PolicySpec):

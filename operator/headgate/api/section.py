@@ -70,21 +70,21 @@ class Timeouts(Model):
         Duration | None,
         Field(
             default=None,
-            description="The whole call, retries and waits included; 0s for no limit. Default: what the provider's profile says.",
+            description="The whole call, retries and waits included; 0s for no limit. Given for the upstream, it leaves the profile's streaming sections alone. Default: what the provider's profile says, else 1m.",
         ),
     ]
     connect: Annotated[
         Duration | None,
         Field(
             default=None,
-            description="TCP and TLS handshake, at least 1ms. Default: what the provider's profile says.",
+            description="TCP and TLS handshake, at least 1ms. Default: what the provider's profile says, else 5s.",
         ),
     ]
     stream_idle: Annotated[
         Duration | None,
         Field(
             default=None,
-            description="Silence between two bytes, in either direction, after which a call is ended; 0s for no limit. Default: what the provider's profile says.",
+            description="Silence between two bytes, in either direction, after which a call is ended; 0s for no limit. Default: what the provider's profile says, else 5m.",
         ),
     ]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _DURATION = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 _UNIT_MILLIS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -47,7 +47,9 @@ class Unique:
         for item in items:
             name = getattr(item, self.key) if self.key else item
             if name in seen:
-                raise ValueError(f"{name!r} is there twice: give each {self.key or 'item'} once")
+                what = self.key or "item"
+                words = "{name} is there twice: give each {what} once"
+                raise PydanticCustomError("not_unique", words, {"name": str(name), "what": what})
             seen.add(name)
         return items
 

@@ -203,7 +203,7 @@ class UpstreamServiceSpec(Model):
     dns: Annotated[Dns | None, Field(default=None, description="How the provider's names are resolved.")]
     health_check: Annotated[
         HealthCheck | None,
-        Field(default=None, description="How endpoints are checked. Default: not at all, so that each gets its calls."),
+        Field(default=None, description="How endpoints are checked. Default: only by how they answer calls."),
     ]
     headers: Annotated[
         Headers | None, Field(default=None, description="Headers that are set, added or removed on the way.")
@@ -213,7 +213,7 @@ class UpstreamServiceSpec(Model):
         Field(
             default=(),
             max_length=4,
-            description="Upgrades that callers may ask for: websocket. Default: those of the provider's profile, else none.",
+            description="Upgrades that callers may ask for: websocket. Default none.",
         ),
         AS_SET,
     ]

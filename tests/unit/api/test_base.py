@@ -77,7 +77,7 @@ def test_a_name_given_twice_is_told_at_its_list() -> None:
         "metadata": {"name": "a"},
         "spec": {"targetRefs": [TARGET], "rules": [rule, rule]},
     }
-    assert faults(document) == [(("spec", "rules"), "value_error")]
+    assert faults(document) == [(("spec", "rules"), "not_unique")]
     document["spec"]["rules"] = [rule, {**rule, "name": "b"}]  # type: ignore[index]
     assert [found.name for found in RateLimit.read(document).spec.rules_] == ["a", "b"]
 

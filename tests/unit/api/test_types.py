@@ -150,7 +150,7 @@ def test_items_of_a_set_are_there_once() -> None:
 def test_items_keyed_by_name_are_there_once_by_name() -> None:
     hint = TypeAdapter(Annotated[Seq[Named], BY_NAME])
     assert len(hint.validate_python([{"name": "a"}, {"name": "b"}])) == 2
-    with pytest.raises(ValidationError, match="'a' is there twice: give each name once"):
+    with pytest.raises(ValidationError, match="a is there twice: give each name once"):
         hint.validate_python([{"name": "a", "value": 1}, {"name": "a", "value": 2}])
 
 
