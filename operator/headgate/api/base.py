@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -71,7 +72,7 @@ class Model(BaseModel):
     @classmethod
     def all_rules(cls) -> tuple[Rule, ...]:
         """The rules of this model and of its bases, those of the bases first."""
-        return tuple(rule for base in reversed(cls.__mro__) for rule in base.__dict__.get("rules", ()))
+        return _rules_of(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -96,6 +97,11 @@ class Model(BaseModel):
             if not rule.check(self):
                 raise RuleError(rule)
         return self
+
+
+@cache
+def _rules_of(model: type[Model]) -> tuple[Rule, ...]:
+    return tuple(rule for base in reversed(model.__mro__) for rule in base.__dict__.get("rules", ()))
 
 
 def _stored(value: Any) -> Any:

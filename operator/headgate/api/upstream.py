@@ -110,7 +110,7 @@ class Dns(Model):
         Literal["Auto", "IPv4Only", "IPv6Only", "IPv4Preferred", "All"] | None,
         Field(
             default=None,
-            description="Which addresses are used. Auto: IPv6 where there is one, else IPv4. IPv4Preferred: the reverse. IPv4Only and IPv6Only: no others. All: both at once. Default Auto.",
+            description="Which addresses are used. Auto and IPv4Preferred: IPv4 where the name has one, else IPv6, since many networks can't reach IPv6. IPv4Only and IPv6Only: no others. All: both at once. Default Auto.",
         ),
     ]
 
