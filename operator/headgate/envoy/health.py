@@ -80,6 +80,8 @@ def _check(check: HealthCheck, *, tls: bool) -> health_check_pb2.HealthCheck:
         method=check.method,
         codec_client_type=http_pb2.HTTP1,
         expected_statuses=[range_pb2.Int64Range(start=each.low, end=each.high + 1) for each in check.expected],
+        # Otherwise a single unexpected status leaves the endpoint out, whatever the threshold.
+        retriable_statuses=[range_pb2.Int64Range(start=100, end=600)],
     )
     message = health_check_pb2.HealthCheck(
         timeout=duration(check.timeout),
