@@ -162,6 +162,11 @@ class Stream:
         times = [time for time in (self._retry_at, self._timers[0][0] if self._timers else None) if time is not None]
         return min(times) if times else None
 
+    @property
+    def keeps_all_clusters(self) -> bool:
+        """Has the proxy come with routes in versions never seen here, and not replaced them yet? They may lead anywhere."""
+        return bool(self._opaque)
+
     # ------------------------------------------------------------------ sending
 
     def _addition(self, subscription: Subscription, now: float) -> Response | None:
@@ -177,7 +182,7 @@ class Stream:
                 return self._send(subscription, tuple(picked), now)
         if subscription.unknown:
             return self._remove(subscription, list(subscription.unknown), now)
-        if subscription.owes_reply:
+        if subscription.owes_reply():
             return self._send(subscription, (), now)
         return None
 
@@ -272,7 +277,7 @@ class Stream:
             case TypeUrl.SECRET | TypeUrl.ENDPOINT:
                 before = (TypeUrl.CLUSTER, TypeUrl.LISTENER)
             case TypeUrl.CLUSTER:
-                if self._opaque:
+                if self.keeps_all_clusters:
                     return _NEVER
                 # A proxy that comes back names its clusters first: until it names its routes, all may be in use.
                 if not self._types[TypeUrl.ROUTE].active and now < self._opened + self._order.patience:
@@ -287,12 +292,11 @@ class Stream:
         return None if oldest is None else oldest + self._order.patience
 
     def _send(self, subscription: Subscription, resources: tuple[Resource, ...], now: float) -> Response:
-        subscription.owes_reply = False
         nonce = self._nonce()
         subscription.depart(nonce, {item.name: item.version for item in resources}, now)
         if subscription.type_url is TypeUrl.ROUTE:
             for item in resources:
-                self._leads.also(item.name, self._references(item))
+                self._leads.sent(item.name, self._references(item))
         return Response(subscription.type_url, nonce, resources)
 
     def _remove(self, subscription: Subscription, names: list[str], now: float) -> Response:
@@ -315,9 +319,8 @@ class Stream:
         good = [name for name, version in answer.applied if name in wanted and wanted[name].version == version]
         if good:
             self._ledger.settled(type_url, good)
-        for name in answer.refused:
-            self._tell_refused(subscription, name)
-        for name in answer.unclear:
+        overtaken = [name for name, version in answer.applied if name in wanted and wanted[name].version != version]
+        for name in (*overtaken, *answer.refused, *answer.unclear):
             self._review(type_url, name)
         if type_url is TypeUrl.ROUTE:
             self._learn_routes(subscription, answer)
@@ -339,6 +342,9 @@ class Stream:
             item = wanted.get(name)
             if item is not None and item.version == version and name not in subscription.flights:
                 self._lead(name, self._references(item))
+        for name in answer.refused:
+            if name not in subscription.flights and name not in subscription.maybe:
+                self._let_go(self._leads.refused(name))
         for name in answer.removed:
             self._opaque.discard(name)
             if name not in subscription.flights:
@@ -393,7 +399,6 @@ class Stream:
             self._opaque = subscription.held.keys() - set(equal)
         for name in sorted(names - set(equal)):
             self._review(subscription.type_url, name)
-        subscription.owes_reply = subscription.wildcard and not subscription.held and not subscription.changes
 
     def _unsubscribed(self, subscription: Subscription, names: Iterable[str]) -> None:
         type_url = subscription.type_url
@@ -407,7 +412,10 @@ class Stream:
                 self._ledger.settled(type_url, (name,))
 
     def _lead(self, route: str, clusters: frozenset[str]) -> None:
-        for name in self._leads.set(route, clusters):
+        self._let_go(self._leads.applied(route, clusters))
+
+    def _let_go(self, clusters: Iterable[str]) -> None:
+        for name in clusters:
             if name in self._kept:
                 self._review(TypeUrl.CLUSTER, name)
 

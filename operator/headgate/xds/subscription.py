@@ -16,6 +16,7 @@ WILDCARD_TYPES = frozenset({TypeUrl.CLUSTER, TypeUrl.LISTENER, TypeUrl.SCOPED_RO
 #: A name of these that is not published is answered as removed (why: `stream.py`).
 ANSWERED_IF_UNKNOWN = frozenset({TypeUrl.SECRET, TypeUrl.ENDPOINT})
 _COMPACT_AT = 512
+_UNSURE = _SEVERAL = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,12 @@ class Subscription:
         self.type_url = type_url
         self.active = False
         self.wildcard = False
-        self.owes_reply = False
         #: Nothing has been sent yet, and the proxy came with nothing.
-        self.fresh = True
+        self.fresh = False
         self.names: set[str] = set()
         self.held: dict[str, str] = {}
+        #: In a response that was refused as a whole, with the version: the proxy may have taken it nevertheless.
+        self.maybe: dict[str, str] = {}
         self.flights: dict[str, Flight] = {}
         self.refused: dict[str, Refusal] = {}
         self.changes: dict[str, None] = {}
@@ -72,14 +74,20 @@ class Subscription:
         """Has the proxy asked for this name, by itself or by asking for all?"""
         return self.wildcard or name in self.names
 
+    def owes_reply(self) -> bool:
+        """Does a proxy that asked for all wait to hear that there is nothing?"""
+        return self.wildcard and self.fresh and not self.changes and not self.waiting
+
     def unsettled(self, name: str) -> bool:
         """Is something about this name still to be sent or to be answered?"""
         return name in self.changes or name in self.waiting or name in self.flights
 
     def known_version(self, name: str) -> str | None:
-        """The version the proxy has or is about to have."""
+        """The version the proxy has or is about to have; None if it has none, and no real version if that is unsure."""
         flight = self.flights.get(name)
-        return flight.version if flight else self.held.get(name)
+        if flight is not None:
+            return flight.version
+        return _UNSURE if name in self.maybe else self.held.get(name)
 
     def review(self, name: str, wanted: Resource | None) -> None:
         """Compare what the proxy has been sent with what is wanted now, and queue or unqueue the difference."""
@@ -93,8 +101,7 @@ class Subscription:
         if wanted is None:
             self.alone.discard(name)
             self.refused.pop(name, None)
-            # A version that is refused later may have left an older one in place: so `held` counts besides.
-            if known is not None or (name in self.held and name not in self.flights):
+            if known is not None:
                 self.removals[name] = None
             elif self.type_url in ANSWERED_IF_UNKNOWN and name not in self.flights:
                 self.unknown[name] = None
@@ -163,18 +170,25 @@ class Subscription:
         removed = tuple(name for name, version in current.items() if version is None)
         for name in removed:
             self.held.pop(name, None)
+            self.maybe.pop(name, None)
         if error is None:
             for name, version in additions:
                 self.held[name] = version
+                self.maybe.pop(name, None)
                 self.refused.pop(name, None)
             return Answer(applied=tuple(additions), removed=removed)
         if len(versions) == 1 and additions:
             name, version = additions[0]
             self.refused[name] = Refusal(version, error)
+            if self.maybe.get(name) == version:
+                del self.maybe[name]
             return Answer(refused=(name,))
         # The NACK of several names spoils the good ones and does not say which is bad: each goes again by itself.
         unclear = tuple(name for name, _ in additions if name in latest)
         self.alone.update(unclear)
+        for name, version in additions:
+            several = self.maybe.get(name, version) != version
+            self.maybe[name] = _SEVERAL if several else version
         return Answer(removed=removed, unclear=unclear)
 
     def oldest_flight(self) -> float | None:
@@ -186,6 +200,7 @@ class Subscription:
         if flight is not None and flight.nonce in self._sent:
             self._sent[flight.nonce].pop(name, None)
         self.held.pop(name, None)
+        self.maybe.pop(name, None)
         self.refused.pop(name, None)
         self.alone.discard(name)
 

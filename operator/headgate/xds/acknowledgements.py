@@ -1,0 +1,78 @@
+"""The proxies' answers and reports in the middle's own words (`model.observations`), for the status compile.
+
+Made of frozen views at one moment, and itself frozen; costs what is open or refused, not what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from headgate.envoy import metadata
+from headgate.envoy.resource import TypeUrl
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, SectionReport
+from headgate.model.refs import ObjectRef
+from headgate.xds.feedback import GatewayFeedback
+
+_CIRCUITS = {
+    metadata.CircuitState.NONE: Circuit.NONE,
+    metadata.CircuitState.CLOSED: Circuit.CLOSED,
+    metadata.CircuitState.OPEN: Circuit.OPEN,
+    metadata.CircuitState.HALF_OPEN: Circuit.HALF_OPEN,
+}
+
+
+class Answers:
+    """What the proxies of all gateways made of what is published (`model.observations.Acknowledgements`)."""
+
+    def __init__(self, views: Iterable[GatewayFeedback]) -> None:
+        self._views = {view.gateway: view for view in views}
+        self._owners = {view.gateway: _by_owner(view) for view in self._views.values()}
+
+    def connected(self, gateway: str) -> int:
+        """How many proxies of this gateway are connected."""
+        view = self._views.get(gateway)
+        return view.connected if view else 0
+
+    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
+        """How they took what `owner` owns."""
+        return self._owners.get(gateway, {}).get(owner, ACKNOWLEDGED)
+
+    def settled(self, gateway: str) -> bool:
+        """Is a proxy connected, and has each answered for all that is published?"""
+        view = self._views.get(gateway)
+        return view is not None and view.connected > 0 and not any(view.pending.values())
+
+
+def _by_owner(view: GatewayFeedback) -> Mapping[ObjectRef, Acknowledgement]:
+    pending: dict[ObjectRef, int] = {}
+    words: dict[ObjectRef, set[str]] = {}
+    for type_url, names in view.pending.items():
+        for name, proxies in names.items():
+            for owner in _owners(view, type_url, name):
+                pending[owner] = max(pending.get(owner, 0), proxies)
+    for (type_url, name), refused in view.rejected.items():
+        sort = type_url.rpartition(".")[2]
+        for owner in _owners(view, type_url, name):
+            words.setdefault(owner, set()).add(f"{sort} {name}: {refused.message}")
+    return {
+        owner: Acknowledgement(pending.get(owner, 0), tuple(sorted(words.get(owner, ()))))
+        for owner in pending.keys() | words.keys()
+    }
+
+
+def _owners(view: GatewayFeedback, type_url: TypeUrl, name: str) -> tuple[ObjectRef, ...]:
+    found = (view.resources or {}).get(type_url, {}).get(name)
+    return found.owners if found else ()
+
+
+def section_report(report: metadata.SectionReport) -> SectionReport:
+    """A proxy's report as the status compile reads it."""
+    return SectionReport(
+        circuit=_CIRCUITS[report.state],
+        since=datetime.fromtimestamp(report.since / 1000, UTC),
+        failure=report.failure,
+        calls=report.calls,
+        failures=report.failures,
+        failing=report.in_a_row > 0,
+    )
