@@ -52,6 +52,7 @@ class Supervisor:
         self._pace = pace or Pace()
         self._handle: Handle | None = None
         self._log_start = 0
+        self._hurry = asyncio.Event()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self.restarts = 0
@@ -108,6 +109,10 @@ class Supervisor:
         handle.close()
         self._handle = None
         self._forget()
+
+    def hurry(self) -> None:
+        """Cut a drain short."""
+        self._hurry.set()
 
     def _forget(self) -> None:
         self.launch.record_file.unlink(missing_ok=True)
@@ -183,7 +188,7 @@ class Supervisor:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(self._pace.drain):
                 await ask(socket, "/drain_listeners", "POST")
-                while handle.running and await gauge(socket, _ACTIVE) > 0:  # noqa: ASYNC110 - Envoy can only be asked
+                while handle.running and not self._hurry.is_set() and await gauge(socket, _ACTIVE) > 0:  # noqa: ASYNC110 - Envoy can only be asked
                     await asyncio.sleep(0.05)
 
     def _log_size(self) -> int:

@@ -1,12 +1,13 @@
 """What the proxies say of their sections: an access log service on the xDS port, kept as the newest report of each.
 
 Envoy streams one entry per call that carries a report (`envoy.metadata.SectionReport`). Who a proxy is, its client
-certificate says. All of it belongs to the event loop's thread; `of` gives frozen values.
+certificate says. All of it belongs to the event loop's thread; `all` gives frozen values.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import MappingProxyType
 
 import grpc.aio
@@ -14,6 +15,8 @@ import structlog
 from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 
 from headgate.envoy.metadata import FILTER, SectionReport
+from headgate.model import observations
+from headgate.xds.acknowledgements import section_report
 from headgate.xds.server import peer_gateway
 
 _log = structlog.stdlib.get_logger("headgate.xds.reports")
@@ -31,12 +34,13 @@ class Reports:
         """Serve it on this server (`XdsServer(add_services=[reports.add_to])`)."""
         als_pb2_grpc.add_AccessLogServiceServicer_to_server(_Servicer(self), server)
 
-    def of(self, gateway: str) -> Mapping[str, tuple[SectionReport, ...]]:
-        """By section id, what each connected proxy of the gateway said last."""
-        found: dict[str, list[SectionReport]] = {}
-        for reports in self._streams.get(gateway, {}).values():
-            for section, report in reports.items():
-                found.setdefault(section, []).append(report)
+    def all(self) -> observations.SectionReports:
+        """By section id, what each connected proxy said last."""
+        found: dict[str, list[observations.SectionReport]] = {}
+        for streams in self._streams.values():
+            for reports in streams.values():
+                for section, report in reports.items():
+                    found.setdefault(section, []).append(section_report(report))
         return MappingProxyType({section: tuple(reports) for section, reports in found.items()})
 
     def take(self, gateway: str, stream: int, report: SectionReport) -> None:
@@ -46,7 +50,8 @@ class Reports:
         if before is not None and before.at > report.at:
             return
         known[report.section] = report
-        if before is None or _told(before) != _told(report):
+        # The moment of the report is told nowhere: without another difference it is no news.
+        if before is None or replace(before, at=report.at) != report:
             self._on_change(gateway)
 
     def forget(self, gateway: str, stream: int) -> None:
@@ -56,11 +61,6 @@ class Reports:
             self._on_change(gateway)
         if not streams:
             self._streams.pop(gateway, None)
-
-
-def _told(report: SectionReport) -> tuple[object, ...]:
-    """What of a report is told in a status: not the counts, which change with every call."""
-    return (report.state, report.since, report.until, report.event, report.failure, report.in_a_row > 0)
 
 
 class _Servicer(als_pb2_grpc.AccessLogServiceServicer):

@@ -1,0 +1,137 @@
+"""The loop from the Store to the proxies and back into statuses: one compile at a time, of the whole world.
+
+Runs on the event loop; compile and rendering, pure and sometimes long, run in a thread meanwhile. A bug in either keeps
+the last Plan, or the last resources of that gateway, is logged and counted, and never ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from headgate.compile.memo import Memo
+from headgate.compile.status import Status, statuses
+from headgate.compile.world import compile_snapshot
+from headgate.envoy.render import RenderMemo, render
+from headgate.envoy.resource import Resources
+from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import Snapshot
+from headgate.model.verdict import Plan
+from headgate.store import Store
+from headgate.xds.acknowledgements import Answers
+from headgate.xds.reports import Reports
+from headgate.xds.server import XdsServer
+
+_log = structlog.stdlib.get_logger("headgate.engine")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went on since the start. Failures are bugs, not mistakes in what was declared."""
+
+    compiles: int = 0
+    compile_failures: int = 0
+    render_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The latest of everything: what is to be, what the proxies made of it, and what is said of each object."""
+
+    plan: Plan
+    answers: Answers
+    statuses: Mapping[ObjectRef, Status]
+
+
+class Engine:
+    """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block."""
+
+    def __init__(
+        self,
+        store: Store,
+        xds: XdsServer,
+        reports: Reports,
+        *,
+        previous: Mapping[ObjectRef, Status],
+        on_plan: Callable[[Plan], None],
+        on_outlook: Callable[[Outlook], None],
+    ) -> None:
+        self._store, self._xds, self._reports = store, xds, reports
+        self._on_plan, self._on_outlook = on_plan, on_outlook
+        self._statuses = previous
+        self._memo = Memo()
+        self._render_memos: dict[str, RenderMemo] = {}
+        self._published: set[str] = set()
+        self._wake = asyncio.Event()
+        self.plan: Plan | None = None
+        self.counts = Counts()
+
+    def wake(self, _gateway: str = "") -> None:
+        """Something that statuses depend on has changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._anything()
+            self._wake.clear()
+            if self._store.dirty:
+                await self.compile()
+            self.look()
+
+    async def compile(self) -> None:
+        """Take a Snapshot and bring it to the proxies."""
+        snapshot = self._store.snapshot()
+        self.counts.compiles += 1
+        try:
+            plan = await asyncio.to_thread(compile_snapshot, snapshot, self._memo)
+        except Exception:  # noqa: BLE001 - a bug: what was live stays live
+            self.counts.compile_failures += 1
+            self._memo = Memo()
+            _log.exception("engine.compile_failed", failures=self.counts.compile_failures)
+            return
+        self._store.accept(plan)
+        rendered = await asyncio.to_thread(self._render, plan, snapshot)
+        for key, resources in rendered.items():
+            self._xds.publish(key, resources)
+        for key in self._published - plan.gateways.keys():
+            self._xds.withdraw(key)
+            self._render_memos.pop(key, None)
+        self._published = set(plan.gateways)
+        self.plan = plan
+        self._on_plan(plan)
+
+    def look(self) -> None:
+        """Join the Plan with what the proxies say."""
+        if self.plan is None:
+            return
+        answers = Answers(self._xds.feedback(key) for key in self.plan.gateways)
+        self._statuses = statuses(self.plan, answers, self._reports.all(), self._statuses, datetime.now(UTC))
+        self._on_outlook(Outlook(self.plan, answers, self._statuses))
+
+    def _render(self, plan: Plan, _snapshot: Snapshot) -> dict[str, Resources]:
+        rendered = {}
+        for key, gateway in plan.gateways.items():
+            try:
+                rendered[key] = render(gateway, self._render_memos.setdefault(key, RenderMemo()))
+            except Exception:  # noqa: BLE001 - a bug: this gateway's proxies keep what they have
+                self.counts.render_failures += 1
+                self._render_memos.pop(key, None)
+                _log.exception("engine.render_failed", gateway=key, failures=self.counts.render_failures)
+        return rendered
+
+    async def _anything(self) -> None:
+        waiting = [asyncio.ensure_future(self._store.changed()), asyncio.ensure_future(self._wake.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            for task in waiting:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task

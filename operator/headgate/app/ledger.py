@@ -1,0 +1,98 @@
+"""What a run leaves in its state directory: who it is, every object's status, and what the next run must remember.
+
+Each file is written only when its content differs from what it has. On the event loop; called after every look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from headgate.api.kinds import KINDS
+from headgate.app.engine import Outlook
+from headgate.compile.status import Status
+from headgate.files.records import Record, dump, load
+from headgate.files.source import FolderSource
+from headgate.model.refs import ObjectRef
+from headgate.standalone.process import myself
+from headgate.standalone.state import StateDirectory, write_atomically
+
+
+class Ledger:
+    """Writes below one state directory."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self._state = state
+        self._lines: dict[ObjectRef, tuple[object, object, str]] = {}
+        self._status = b""
+        self._objects: Any = None
+
+    def begin(self, **run: Any) -> None:
+        """Say that this process runs here."""
+        self._state.write(self._state.run_file, {"process": myself().to_json(), **run})
+
+    def records(self) -> dict[ObjectRef, Record]:
+        """What the last run remembered."""
+        return load(self._state.read(self._state.objects_file))
+
+    def previous(self) -> Mapping[ObjectRef, Status]:
+        """The statuses that the last run wrote, so that the times in them go on."""
+        found: dict[ObjectRef, Status] = {}
+        data = self._state.read(self._state.status_file)
+        for entry in data.get("objects", ()) if isinstance(data, dict) else ():
+            try:
+                kind = KINDS[entry["kind"]]
+                ref = ObjectRef(entry["kind"], entry["metadata"]["namespace"], entry["metadata"]["name"])
+                whole = kind.model_validate(entry)
+            except (KeyError, TypeError, ValidationError):
+                continue
+            status = getattr(whole, "status", None)
+            if status is not None:
+                found[ref] = Status(status)
+        return found
+
+    def remember(self, source: FolderSource) -> None:
+        """Keep what the next run needs of the objects."""
+        content = dump(source.records())
+        if content != self._objects:
+            self._objects = content
+            self._state.write(self._state.objects_file, content)
+
+    def publish(self, source: FolderSource, outlook: Outlook, problems: list[str]) -> None:
+        """Write the status file."""
+        lines = {}
+        for ref, item in sorted(source.world.items.items()):
+            if not item.ours:
+                continue
+            status = outlook.statuses.get(ref)
+            known = self._lines.get(ref)
+            if known is not None and known[0] is item and known[1] is status:
+                lines[ref] = known
+            else:
+                body = shown(item.manifest, ref, source, status)
+                lines[ref] = (item, status, json.dumps(body, ensure_ascii=False))
+        self._lines = lines
+        objects = ",\n".join(line for _, _, line in lines.values())
+        content = f'{{"problems": {json.dumps(problems, ensure_ascii=False)},\n"objects": [\n{objects}\n]}}\n'.encode()
+        if content != self._status:
+            self._status = content
+            write_atomically(self._state.status_file, content)
+
+
+def shown(manifest: Mapping[str, Any], ref: ObjectRef, source: FolderSource, status: Status | None) -> dict[str, Any]:
+    """An object as `kubectl get -o json` would have it."""
+    meta = manifest.get("metadata")
+    metadata = {
+        "creationTimestamp": source.seen(ref),
+        **(meta if isinstance(meta, dict) else {}),
+        "namespace": ref.namespace,
+        "generation": source.generation(ref),
+    }
+    body = {**manifest, "metadata": metadata}
+    if status is not None:
+        document = status.document.model_dump(mode="json", by_alias=True, exclude_none=True)
+        body["status"] = {key: value for key, value in document.items() if value != []}
+    return body

@@ -1,0 +1,60 @@
+"""`headgate run`: options into a run, and what it raises into one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+
+from headgate import __version__
+from headgate.cli.fail import Failure
+from headgate.cli.inputs import address, secret_options, settings
+from headgate.telemetry.logs import configure
+
+
+def run(
+    folder: Path,
+    listen: str,
+    state_dir: Path | None,
+    envoy: str | None,
+    secrets: Sequence[str],
+    dns_resolvers: Sequence[str],
+    log_level: str,
+) -> None:
+    """Serve until told to stop; Failure if it can't."""
+    place = address(listen, "--listen")
+    resolvers = tuple(_spell(address(text, "--dns-resolver")) for text in dns_resolvers)
+    options = secret_options(secrets)
+    configure(log_level)
+    from headgate.app.standalone import BackgroundEnded, Options, Standalone
+    from headgate.files.folder import FolderProblem
+    from headgate.files.secrets import SecretProblem
+    from headgate.standalone.launch import NoEnvoy, PortTaken, find_envoy
+    from headgate.standalone.state import StateDirectory, StateProblem, default_directory
+
+    try:
+        wanted = Options(
+            folder=folder,
+            settings=settings(place),
+            state=StateDirectory(state_dir or default_directory()),
+            envoy=find_envoy(envoy),
+            secrets=tuple(options),
+            dns_resolvers=resolvers,
+        )
+        print(f"headgate {__version__} serves {folder}; state is in {wanted.state.root}", flush=True)
+        gc.freeze()  # modules live as long as the process: no need to look through them again and again
+        asyncio.run(Standalone(wanted, _say).run())
+    except (FolderProblem, SecretProblem, NoEnvoy, PortTaken, StateProblem) as problem:
+        raise Failure(str(problem)) from None
+    except BackgroundEnded as ended:
+        raise Failure(str(ended)) from ended
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _spell(place: tuple[str, int]) -> str:
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
