@@ -108,6 +108,18 @@ def test_a_name_that_does_not_resolve_costs_its_own_upstream_only(
         plane.wait_until(lambda: plane.call("demo/api").status_code == 200, "the name to resolve")
 
 
+def test_a_name_whose_servers_are_silent_does_not_keep_a_gateway_from_starting(
+    provider: FakeServer, dns: DnsServer
+) -> None:
+    """By the resolver's own defaults it would, for more than two minutes."""
+    dns.fail(NAME, Failure.SILENT)
+    lost = section(endpoint(provider.port, NAME))
+    well = section(endpoint(provider.port), key="demo/well/default")
+    with DataPlane(gateway(upstream(lost), upstream(well)), dns=dns.address, within=30.0) as plane:
+        assert plane.call("demo/well").status_code == 200
+        assert plane.call("demo/api").status_code == 503
+
+
 @pytest.mark.parametrize("failure", [Failure.SERVFAIL, Failure.SILENT])
 def test_addresses_outlive_a_resolver_that_fails(provider: FakeServer, dns: DnsServer, failure: Failure) -> None:
     dns.set(NAME, "127.0.0.1", ttl=1)

@@ -28,6 +28,9 @@ from headgate.model.plan import Ceilings, Section
 #: Bytes held per connection before its sender is told to pause; also the most of an answer's body that the retry
 #: decision reads. Nothing waits for it to fill.
 BUFFER = 1 << 20
+#: Bytes that a provider may send ahead of a caller that reads slowly: per call and per HTTP/2 connection.
+H2_STREAM_WINDOW = 4 << 20
+H2_CONNECTION_WINDOW = 16 << 20
 #: Milliseconds after which an unused connection is closed: before the load balancers of providers do it (60 s and up),
 #: because a call on a connection that is being closed fails.
 IDLE = 50_000
@@ -93,7 +96,8 @@ def _http(section: Section) -> http_protocol_options_pb2.HttpProtocolOptions:
     if section.tls is not None and not section.upgrades:
         # HTTP/2 where the provider's TLS offers it, HTTP/1.1 otherwise.
         options.auto_config.http_protocol_options.SetInParent()
-        options.auto_config.http2_protocol_options.SetInParent()
+        options.auto_config.http2_protocol_options.initial_stream_window_size.value = H2_STREAM_WINDOW
+        options.auto_config.http2_protocol_options.initial_connection_window_size.value = H2_CONNECTION_WINDOW
     else:
         # An upgrade (WebSocket) is HTTP/1.1's; few providers take the HTTP/2 form of it.
         options.explicit_http_config.http_protocol_options.SetInParent()

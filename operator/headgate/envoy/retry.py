@@ -84,16 +84,17 @@ def retry_policy(section: Section, *, repeatable: bool) -> _Policy | None:
     )
     if retry.per_try_timeout is not None:
         policy.per_try_timeout.CopyFrom(duration(retry.per_try_timeout))
-    if section.failover:
-        _elsewhere(policy)
+    if section.failover or not section.endpoints[0].literal:
+        _elsewhere(policy, priorities=section.failover)
     return policy
 
 
-def _elsewhere(policy: _Policy) -> None:
+def _elsewhere(policy: _Policy, *, priorities: bool) -> None:
     """Prefer, for each further attempt, a priority and a host that were not tried yet."""
-    priorities = previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)
-    policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
-    policy.retry_priority.typed_config.CopyFrom(any_of(priorities))
+    if priorities:
+        config = previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)
+        policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        policy.retry_priority.typed_config.CopyFrom(any_of(config))
     policy.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts",
         typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),

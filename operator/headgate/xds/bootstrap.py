@@ -92,17 +92,24 @@ def document(node: NodeBootstrap) -> dict[str, Any]:
         bootstrap["stats_config"] = {"stats_matcher": dict(node.stats_matcher)}
     if node.admin_socket is not None:
         bootstrap["admin"] = {"address": {"pipe": {"path": str(node.admin_socket), "mode": 0o600}}}
-    if node.dns_resolvers:
-        bootstrap["typed_dns_resolver_config"] = dns_resolver(node.dns_resolvers)
+    bootstrap["typed_dns_resolver_config"] = dns_resolver(node.dns_resolvers)
     return bootstrap
 
 
 def dns_resolver(addresses: tuple[str, ...]) -> dict[str, Any]:
-    """A `typed_dns_resolver_config` that asks these addresses (`ip:port`) and no others."""
-    config = {
+    """A `typed_dns_resolver_config` that asks these addresses (`ip:port`) and no others; the system's if there are none.
+
+    Names are taken as they are, without search domains: a provider's name must not become one of the cluster's own.
+
+    A gateway that starts waits for the first answer to every name. With the resolver's own patience one name whose servers
+    are silent would keep it for minutes; with this it is six seconds, and the name is asked for again soon enough.
+    """
+    config: dict[str, Any] = {
         "@type": _TYPE + "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
         "resolvers": [_address(address) for address in addresses],
         "dns_resolver_options": {"no_default_search_domain": True},
+        "query_timeout_seconds": 1,
+        "query_tries": 2,
     }
     return {"name": "envoy.network.dns_resolver.cares", "typed_config": config}
 
