@@ -79,6 +79,9 @@ class Store:
         self._namespaces: _Shelf[str, Mapping[str, str]] = _Shelf()
         self._restored: dict[ObjectRef, Good] = {}
         self._touched: dict[ObjectRef, int] = {}
+        #: Declared in a version that is not, or not yet, the last good one; and data that is gone but for its last good one.
+        self._unproven: set[ObjectRef] = set()
+        self._ghosts: set[ObjectRef] = set()
         self._dirty = asyncio.Event()
         self.sequence = 0
 
@@ -99,12 +102,14 @@ class Store:
         else:
             declared = Declared(put.ref, put.revision, put.current)
         shelf.put(key, declared)
+        self._unproven.add(put.ref)
         self._mark()
 
     def remove(self, ref: ObjectRef) -> None:
         """An object of ours is gone, its last good version with it."""
         self._touch(ref)
         self._restored.pop(ref, None)
+        self._unproven.discard(ref)
         if ref.key in self._objects[ref.kind].items:
             self._objects[ref.kind].remove(ref.key)
             self._mark()
@@ -125,6 +130,8 @@ class Store:
         before = self._data.items.get(data.ref)
         if before is None or before.current is None or before.current.revision != data.revision:
             self._data.put(data.ref, DataEntry(data, before.last_good if before else None))
+            self._unproven.add(data.ref)
+            self._ghosts.discard(data.ref)
             self._mark()
 
     def remove_data(self, ref: ObjectRef) -> None:
@@ -133,10 +140,12 @@ class Store:
         before = self._data.items.get(ref)
         if before is None or before.current is None:
             return
+        self._unproven.discard(ref)
         if before.last_good is None:
             self._data.remove(ref)
         else:
             self._data.put(ref, DataEntry(None, before.last_good))
+            self._ghosts.add(ref)
         self._mark()
 
     def replace_data(self, every: Iterable[DataObject], as_of: int | None = None) -> None:
@@ -211,29 +220,31 @@ class Store:
 
     def accept(self, plan: Plan) -> None:
         """Keep as last good what compiled clean, in the revision that did. It changes no outcome, so it marks nothing."""
-        for ref, revision in plan.good.items():
-            if ref.kind in self._objects:
-                self._keep(ref, revision)
-            else:
-                self._keep_data(ref, revision)
-        for ref in [ref for ref, entry in self._data.items.items() if entry.current is None]:
-            if ref not in plan.references:
-                self._data.remove(ref)
+        for ref in list(self._unproven):
+            revision = plan.good.get(ref)
+            if revision is not None and (self._keep if ref.kind in self._objects else self._keep_data)(ref, revision):
+                self._unproven.discard(ref)
+        for ref in self._ghosts - plan.references:
+            self._ghosts.discard(ref)
+            self._data.remove(ref)
 
-    def _keep(self, ref: ObjectRef, revision: str) -> None:
+    def _keep(self, ref: ObjectRef, revision: str) -> bool:
+        """Whether the current version is the last good one now."""
         shelf = self._objects[ref.kind]
-        declared = shelf.items.get(ref.key)
-        if declared is None or declared.revision != revision or declared.last_good_revision == revision:
-            return
-        if not isinstance(declared.current, Broken):
+        declared = shelf.items[ref.key]
+        if declared.revision != revision or isinstance(declared.current, Broken):
+            return False
+        if declared.last_good_revision != revision:
             shelf.put(ref.key, replace(declared, last_good=declared.current, last_good_revision=revision))
+        return True
 
-    def _keep_data(self, ref: ObjectRef, revision: str) -> None:
-        entry = self._data.items.get(ref)
-        if entry is None or entry.current is None or entry.current.revision != revision:
-            return
+    def _keep_data(self, ref: ObjectRef, revision: str) -> bool:
+        entry = self._data.items[ref]
+        if entry.current is None or entry.current.revision != revision:
+            return False
         if entry.last_good is None or entry.last_good.revision != revision:
             self._data.put(ref, DataEntry(entry.current, entry.current))
+        return True
 
     def _touch(self, ref: ObjectRef) -> None:
         self.sequence += 1

@@ -14,6 +14,9 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from headgate.envoy.resource import Resource, TypeUrl, resource
 from headgate.model.plan import Credential, Gateway, SecretKind, SecretMaterial, Section
 
+#: A secret's resource, and the material that it was made of.
+Made = tuple[SecretMaterial, Resource]
+
 
 def sds(name: str) -> secret_pb2.SdsSecretConfig:
     """A reference to a secret that comes over the aggregated stream."""
@@ -35,20 +38,32 @@ def forms(sections: Iterable[Section]) -> Iterator[tuple[str, Credential]]:
             yield form_name(credential), credential
 
 
-def secrets(gateway: Gateway, used: Iterable[tuple[str, Credential]]) -> Iterator[Resource]:
-    """The gateway's secrets; `used` are the `forms` of its sections.
+def secrets(gateway: Gateway, used: Iterable[tuple[str, Credential]], memo: dict[str, Made]) -> Iterator[Resource]:
+    """The gateway's secrets; `used` are the `forms` of its sections. In `memo` is what was made of which material last
+    time, and afterwards of this time's.
 
     A form whose secret the gateway does not have gives nothing: Envoy then refuses the call instead of making it
     without the credential.
     """
+    before = dict(memo)
+    memo.clear()
     for material in gateway.secrets.values():
         if material.kind is not SecretKind.OPAQUE:
-            yield resource(TypeUrl.SECRET, material.name, _tls(material), material.owners)
+            known = before.get(material.name)
+            if known is None or known[0] is not material:
+                known = (material, resource(TypeUrl.SECRET, material.name, _tls(material), material.owners))
+            memo[material.name] = known
+            yield known[1]
     for name, credential in used:
         source = gateway.secrets.get(credential.secret)
         if source is not None and source.kind is SecretKind.OPAQUE:
-            message = _generic(name, credential.prefix.encode() + source.value.reveal())
-            yield resource(TypeUrl.SECRET, name, message, source.owners)
+            # The name has the prefix in it, so one name and one material are one content.
+            known = before.get(name)
+            if known is None or known[0] is not source:
+                message = _generic(name, credential.prefix.encode() + source.value.reveal())
+                known = (source, resource(TypeUrl.SECRET, name, message, source.owners))
+            memo[name] = known
+            yield known[1]
 
 
 def _generic(name: str, value: bytes) -> secret_pb2.Secret:

@@ -249,13 +249,22 @@ def difference(before: Resources, after: Resources) -> dict[TypeUrl, list[str]]:
     changed: dict[TypeUrl, list[str]] = {}
     for type_url in TypeUrl:
         old, new = before.get(type_url, {}), after.get(type_url, {})
+        # A map in which nothing has changed is the same one (`envoy.render`), and most are.
         if old is new:
             continue
-        names = [name for name in old if name not in new]
+        names = []
+        added = 0
         for name, item in new.items():
             known = old.get(name)
-            if known is not item and (known is None or known.version != item.version):
-                names.append(name)
+            if known is item:
+                continue
+            if known is None:
+                added += 1
+            elif known.version == item.version:
+                continue
+            names.append(name)
+        if len(old) + added != len(new):
+            names += old.keys() - new.keys()
         if names:
             changed[type_url] = sorted(names)
     return changed
