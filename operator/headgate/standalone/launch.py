@@ -47,7 +47,8 @@ class Launch:
             str(self.binary),
             *("--config-path", str(self.directory / "bootstrap.json")),
             *("--concurrency", "1"),
-            "--use-dynamic-base-id",
+            # No shared memory with other Envoys; and without this Envoy asks the kernel to end it with its parent.
+            "--disable-hot-restart",
             *("--log-level", self.log_level),
             *("--drain-time-s", "600"),  # how soon idle connections are closed is the supervisor's to say
             *("--drain-strategy", "immediate"),
