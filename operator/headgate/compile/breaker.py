@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from headgate.api.circuitbreaker import CircuitBreakerSpec
 from headgate.compile import defaults
+from headgate.compile.draft import Context, Draft
 from headgate.compile.findings import Findings, spell_duration
 from headgate.model.plan import Breaker, Ceilings, FailureRate, StatusRange
-
-if TYPE_CHECKING:
-    from headgate.compile.draft import Context, Draft
 
 
 def check(spec: CircuitBreakerSpec, findings: Findings) -> None:
@@ -26,7 +23,7 @@ def fill(context: Context, draft: Draft) -> None:
         found = context.attached.breaker.winner(section.name)
         if found is None:
             continue
-        policy, _ = found
+        policy = found.policy
         section.breaker = _build(policy.spec, Findings())
         section.ceilings = Ceilings(
             connections=policy.spec.max_connections,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from headgate.api.conditions import Reason
 from headgate.api.ratelimit import ClientSelector, LimitPath, LimitRule, RateLimitSpec
+from headgate.compile.draft import Context, Draft
 from headgate.compile.findings import Findings
 from headgate.envoy.automaton import RegexError, automaton
 from headgate.model.plan import HeaderMatch, HeaderMatchKind, Limit, PathKind, PathMatch, RequestMatch
 from headgate.model.verdict import Path
-
-if TYPE_CHECKING:
-    from headgate.compile.draft import Context, Draft
 
 
 def check(spec: RateLimitSpec, findings: Findings) -> None:

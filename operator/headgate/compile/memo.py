@@ -5,6 +5,7 @@ A Memo belongs to one caller and one thread at a time. It changes how long a com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.compile.draft import Compiled
@@ -12,7 +13,7 @@ from headgate.compile.gateways import Gateways
 from headgate.compile.policies import Policies
 from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
-from headgate.model.snapshot import Settings, Snapshot
+from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Verdict
 from headgate.providers.registry import Profiles
 
@@ -20,12 +21,19 @@ from headgate.providers.registry import Profiles
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One version of an upstream as it was compiled. `stamp` is equal when everything else that went into it is: the
-    gateway, the policies, and the revisions of the objects that it refers to."""
+    gateway, the policies, and the revisions of the objects that it refers to. `fallback` are the revisions of their older
+    versions, which count only where a current one can't be used."""
 
     revision: str
     references: tuple[ObjectRef, ...]
     stamp: tuple[object, ...]
+    fallback: tuple[str, ...]
     compiled: Compiled
+
+    @property
+    def independent(self) -> bool:
+        """Whether older versions made no difference."""
+        return not self.compiled.unresolved
 
 
 @dataclass(slots=True)
@@ -33,13 +41,12 @@ class Memo:
     """`compiled` counts the versions of upstreams that were compiled since the Memo was made."""
 
     compiled: int = 0
-    settings: Settings | None = None
     profiles: Profiles | None = field(default=None, repr=False)
     snapshot: Snapshot | None = field(default=None, repr=False)
     gateways: Gateways | None = field(default=None, repr=False)
     policies: Policies | None = field(default=None, repr=False)
     current: dict[str, Slot] = field(default_factory=dict, repr=False)
     older: dict[str, Slot] = field(default_factory=dict, repr=False)
-    verdicts: dict[ObjectRef, Verdict] = field(default_factory=dict, repr=False)
-    upstream_verdicts: dict[str, tuple[tuple[object, ...], Verdict]] = field(default_factory=dict, repr=False)
-    plans: dict[str, Gateway] = field(default_factory=dict, repr=False)
+    #: What went into each verdict, and the verdict.
+    verdicts: dict[ObjectRef, tuple[tuple[object, ...], Verdict]] = field(default_factory=dict, repr=False)
+    plans: Mapping[str, Gateway] = field(default_factory=dict, repr=False)

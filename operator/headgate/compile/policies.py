@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from headgate.api.attachment import PolicySpec, TargetSelector
 from headgate.api.circuitbreaker import CircuitBreaker, CircuitBreakerSpec
@@ -33,13 +33,12 @@ _ACCEPTED = Judgement(ConditionStatus.TRUE, Reason.ACCEPTED)
 
 @dataclass(frozen=True, slots=True)
 class Policy(Generic[S]):
-    """A policy with the version of it that is in force. `older` is the last good version where that is another one."""
+    """A policy with the version of it that is in force; `stamp` is its revision."""
 
     ref: ObjectRef
     spec: S
     created: datetime
     stamp: str
-    older: S | None = None
 
     @property
     def seniority(self) -> tuple[datetime, str]:
@@ -53,7 +52,16 @@ class OnObject(Generic[S]):
     when they are."""
 
     by_section: Mapping[str | None, tuple[Policy[S], ...]] = field(default_factory=lambda: MappingProxyType({}))
-    stamp: tuple[tuple[str | None, str, str], ...] = ()
+    stamp: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest(Generic[S]):
+    """A policy in force on a section: whether by the upstream (else by its gateway), and by which section's name."""
+
+    policy: Policy[S]
+    own: bool
+    section: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +71,12 @@ class Near(Generic[S]):
     upstream: OnObject[S]
     gateway: OnObject[S]
 
-    def winner(self, section: str) -> tuple[Policy[S], str | None] | None:
-        """The nearest policy for the section, and the section that it was attached to."""
-        for on, name in ((self.upstream, section), (self.upstream, None), (self.gateway, None)):
+    def winner(self, section: str) -> Nearest[S] | None:
+        """The nearest policy for the section."""
+        for own, on, name in ((True, self.upstream, section), (True, self.upstream, None), (False, self.gateway, None)):
             found = on.by_section.get(name)
             if found:
-                return found[0], name
+                return Nearest(found[0], own, name)
         return None
 
     def every(self, section: str) -> Iterator[tuple[Policy[S], str | None]]:
@@ -148,6 +156,33 @@ class Policies:
         )
 
 
+def unchanged(before: Snapshot, now: Snapshot) -> bool:
+    """Whether `resolve` would find the same: of upstreams and gateways only their existence and labels count."""
+    if any(getattr(before, name) is not getattr(now, name) for name in ("gateways", *_POLICIES)):
+        return False
+    if before.upstreams is now.upstreams:
+        return True
+    if before.upstreams.keys() != now.upstreams.keys():
+        return False
+    if not any(_selects(each) for name in _POLICIES for each in getattr(now, name).values()):
+        return True
+    return all(_labels(before.upstreams[key]) == _labels(each) for key, each in now.upstreams.items())
+
+
+_POLICIES = ("retry_policies", "circuit_breakers", "rate_limits")
+
+
+def _selects(declared: Declared[Any]) -> bool:
+    versions = (declared.current, declared.last_good)
+    return any(isinstance(each, Kind) and bool(each.spec.target_selectors) for each in versions)  # type: ignore[attr-defined]
+
+
+def _labels(declared: Declared[Any]) -> Mapping[str, str]:
+    version = declared.last_good if isinstance(declared.current, Broken) else declared.current
+    labels: Mapping[str, str] = version.metadata.labels if version is not None else {}
+    return labels
+
+
 def resolve(snapshot: Snapshot) -> Policies:
     """Judge and attach every policy."""
     world = _Targets(snapshot)
@@ -173,8 +208,7 @@ class _Targets:
         """The objects with the selector's labels."""
         found = []
         for declared in self._in(selector.kind, namespace):
-            version = declared.last_good if isinstance(declared.current, Broken) else declared.current
-            labels = version.metadata.labels if version is not None else {}
+            labels = _labels(declared)
             if all(labels.get(name) == value for name, value in selector.match_labels.items()):
                 found.append(declared.ref)
         return sorted(found)
@@ -216,16 +250,14 @@ def _kind(
 
 def _in_force(declared: Declared[P], check: Callable[..., None]) -> tuple[Findings, Policy[PolicySpec] | None, bool]:
     """What is wrong with the current version, the policy in force, and whether that is an older version."""
-    findings = Findings()
-    good = declared.last_good
-    older: PolicySpec | None = good.spec if good and declared.last_good_revision != declared.revision else None
+    findings, good = Findings(), declared.last_good
     if not isinstance(declared.current, Broken):
         check(declared.current.spec, findings)
         if not findings.invalid:
-            return findings, _policy(declared.current, declared, declared.revision, older), False
-    if good is None or older is None or _unsound(good, check):
+            return findings, _policy(declared.current, declared.ref, declared.revision), False
+    if good is None or declared.last_good_revision == declared.revision or _unsound(good, check):
         return findings, None, False
-    return findings, _policy(good, declared, declared.last_good_revision, None), True
+    return findings, _policy(good, declared.ref, declared.last_good_revision), True
 
 
 def _unsound(policy: Kind, check: Callable[..., None]) -> bool:
@@ -234,14 +266,11 @@ def _unsound(policy: Kind, check: Callable[..., None]) -> bool:
     return bool(findings.invalid)
 
 
-def _policy(
-    version: RetryPolicy | CircuitBreaker | RateLimit, declared: Declared[P], revision: str, older: PolicySpec | None
-) -> Policy[PolicySpec]:
+def _policy(version: RetryPolicy | CircuitBreaker | RateLimit, ref: ObjectRef, revision: str) -> Policy[PolicySpec]:
     created = version.metadata.creation_timestamp or _LATE
     if created.tzinfo is None:
         created = created.replace(tzinfo=UTC)
-    stamp = f"{revision}/{declared.last_good_revision}" if older is not None else revision
-    return Policy(declared.ref, version.spec, created, stamp, older)
+    return Policy(ref, version.spec, created, revision)
 
 
 def _targets(policy: Policy[PolicySpec], world: _Targets) -> Iterable[tuple[ObjectRef, str | None]]:
@@ -257,11 +286,12 @@ def _targets(policy: Policy[PolicySpec], world: _Targets) -> Iterable[tuple[Obje
 
 def _on_object(by_section: Mapping[str | None, list[Policy[PolicySpec]]], *, exclusive: bool) -> OnObject[PolicySpec]:
     kept = {name: tuple(policies[:1] if exclusive else policies) for name, policies in by_section.items()}
-    stamp = sorted(
-        ((name, policy.ref.key, policy.stamp) for name, policies in kept.items() for policy in policies),
-        key=lambda each: (each[0] or "", *each[1:]),
+    every = [(name or "", policy) for name, policies in kept.items() for policy in policies]
+    every.sort(key=lambda each: (each[0], each[1].ref))
+    return OnObject(
+        MappingProxyType(kept),
+        tuple((name, policy.ref.key, policy.stamp) for name, policy in every),
     )
-    return OnObject(MappingProxyType(kept), tuple(stamp))
 
 
 def _judged(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from headgate.api.conditions import Reason
 from headgate.api.retrypolicy import RetryPolicySpec
 from headgate.api.types import millis
 from headgate.compile import defaults
+from headgate.compile.draft import Context, Draft, Misfit, SectionDraft
 from headgate.compile.findings import Findings, spell_duration
 from headgate.model.plan import OnExceed, ResetFormat, ResetHeader, Retry, RetryTrigger, Timeouts
 from headgate.model.verdict import Finding
 from headgate.providers.profile import RetryFacts
-
-if TYPE_CHECKING:
-    from headgate.compile.draft import Context, Draft, SectionDraft
-    from headgate.compile.policies import Policy
 
 
 def check(spec: RetryPolicySpec, findings: Findings) -> None:
@@ -24,25 +20,18 @@ def check(spec: RetryPolicySpec, findings: Findings) -> None:
 
 def fill(context: Context, draft: Draft) -> None:
     """Set every section's retries. Needs the timeouts."""
-    from headgate.compile.draft import Misfit
-
     for section in draft.sections.values():
         found = context.attached.retry.winner(section.name)
         if found is None:
             continue
-        policy, attached_to = found
-        retry, misfit = _fitting(policy, _facts(context, section), section.timeouts)
-        if misfit is not None:
-            on_upstream = policy.ref.namespace == context.ref.namespace and _is_own(context, policy, attached_to)
-            target = context.ref if on_upstream or context.gateway is None else context.gateway.ref
-            finding = Finding(misfit.path, misfit.reason, f"section {section.name} of {context.ref}: {misfit.message}")
-            draft.misfits.append(Misfit(policy.ref, target, attached_to, finding))
-        section.retry = retry
-        section.owners.add(policy.ref)
-
-
-def _is_own(context: Context, policy: Policy[RetryPolicySpec], attached_to: str | None) -> bool:
-    return policy in context.attached.retry.upstream.by_section.get(attached_to, ())
+        retry = _build(found.policy.spec, _facts(context, section), Findings())
+        section.owners.add(found.policy.ref)
+        if retry is None or _fits(retry, section.timeouts):
+            section.retry = retry
+            continue
+        target = context.ref if found.own or context.gateway is None else context.gateway.ref
+        finding = _misfit(f"section {section.name} of {context.ref}", retry, section.timeouts)
+        draft.misfits.append(Misfit(found.policy.ref, target, found.section, finding))
 
 
 def _facts(context: Context, section: SectionDraft) -> RetryFacts:
@@ -51,28 +40,16 @@ def _facts(context: Context, section: SectionDraft) -> RetryFacts:
     return context.profile.retry
 
 
-def _fitting(
-    policy: Policy[RetryPolicySpec], facts: RetryFacts, timeouts: Timeouts
-) -> tuple[Retry | None, Finding | None]:
-    """The policy's retries, or its last good version's if its waits never fit into the section's request timeout."""
-    retry = _build(policy.spec, facts, Findings())
-    if retry is None or _fits(retry, timeouts):
-        return retry, None
-    path = ("spec", "perRetry", "backOff", "baseInterval")
-    message = (
-        f"a first wait of {spell_duration(retry.back_off_base)} never fits into the request timeout of "
-        f"{spell_duration(timeouts.request)}: shorten the wait, or lengthen timeouts.request"
-    )
-    older = _build(policy.older, facts, Findings()) if policy.older is not None else None
-    from headgate.api.conditions import Reason
-
-    return (older if older is not None and _fits(older, timeouts) else None), Finding(
-        path, Reason.INVALID_SPEC, message
-    )
-
-
 def _fits(retry: Retry, timeouts: Timeouts) -> bool:
     return timeouts.request == 0 or retry.back_off_base < timeouts.request
+
+
+def _misfit(where: str, retry: Retry, timeouts: Timeouts) -> Finding:
+    message = (
+        f"{where}: a first wait of {spell_duration(retry.back_off_base)} does not fit into the request timeout of "
+        f"{spell_duration(timeouts.request)}, so nothing is retried there: shorten the wait, or lengthen timeouts.request"
+    )
+    return Finding(("spec", "perRetry", "backOff", "baseInterval"), Reason.INVALID_SPEC, message)
 
 
 def _build(spec: RetryPolicySpec, facts: RetryFacts, findings: Findings) -> Retry | None:

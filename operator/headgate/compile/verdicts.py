@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -24,26 +25,60 @@ _RESOLVED = Judgement(ConditionStatus.TRUE, Reason.RESOLVED_REFS)
 _STAYS = "; until it is mended the version before it stays in force"
 
 
+Made = dict[ObjectRef, tuple[tuple[object, ...], Verdict]]
+
+
 def of_all(
     snapshot: Snapshot, outcomes: Mapping[str, Outcome], gateways: Gateways, policies: Policies, memo: Memo
-) -> Mapping[ObjectRef, Verdict]:
-    """A verdict for every declared object, sorted by reference. Those equal to last time's are the same objects."""
-    usage = _Usage(outcomes)
-    found: dict[ObjectRef, Verdict] = {}
-    for key, declared in snapshot.gateways.items():
-        found[declared.ref] = _gateway(declared, gateways.outcomes[key])
+) -> Made:
+    """A verdict for every declared object with what went into it, sorted. One equal to last time's is the same object."""
+    usage, record = _Usage(outcomes), _Record(memo.verdicts)
+    # In the order of their kinds' names, so that the whole is sorted.
+    _put_policies(record, snapshot.circuit_breakers, policies.breaker, usage, gateways)
+    for key in sorted(snapshot.gateways):
+        declared, gateway = snapshot.gateways[key], gateways.outcomes[key]
+        record.put(declared.ref, (declared.current, gateway), partial(_gateway, declared, gateway))
+    _put_policies(record, snapshot.rate_limits, policies.limits, usage, gateways)
+    _put_policies(record, snapshot.retry_policies, policies.retry, usage, gateways)
     for outcome in outcomes.values():
-        verdict = _remembered(outcome, gateways, snapshot.settings, memo)
-        found[verdict.ref] = verdict
-    for every, of_kind in _policy_kinds(snapshot, policies):
-        for key, policy in every.items():
-            found[policy.ref] = _policy(policy, of_kind.outcomes[key], usage, gateways)
-    verdicts = {}
-    for ref, verdict in sorted(found.items()):
-        before = memo.verdicts.get(ref)
-        verdicts[ref] = before if before is not None and (before is verdict or before == verdict) else verdict
-    memo.verdicts = verdicts
-    return MappingProxyType(verdicts)
+        facts = gateways.facts.get(outcome.gateway)
+        listener, settings = facts.listener if facts else None, snapshot.settings
+        inputs = (outcome.declared.current, outcome.current, outcome.older, outcome.gateway, listener, settings)
+        record.put(outcome.declared.ref, inputs, partial(_upstream, outcome, listener, settings))
+    return record.made
+
+
+class _Record:
+    """Verdicts being made. Where the same went in as last time, last time's comes out, and costs a comparison."""
+
+    def __init__(self, before: Made) -> None:
+        self._before = before
+        self.made: Made = {}
+
+    def put(self, ref: ObjectRef, inputs: tuple[object, ...], make: Callable[[], Verdict]) -> None:
+        """Add a verdict; `inputs` are all that it depends on."""
+        before = self._before.get(ref)
+        if before is not None and before[0] == inputs:
+            self.made[ref] = before
+            return
+        verdict = make()
+        self.made[ref] = (inputs, before[1] if before is not None and before[1] == verdict else verdict)
+
+
+def _put_policies(
+    record: _Record, every: Mapping[str, Declared[Any]], of_kind: OfKind[Any], usage: _Usage, gateways: Gateways
+) -> None:
+    for key in sorted(every):
+        declared, outcome = every[key], of_kind.outcomes[key]
+        inputs = (
+            declared.current,
+            outcome,
+            usage.gateways.get(declared.ref),
+            usage.misfits.get(declared.ref),
+            tuple(usage.sections(each.ref) for each in outcome.targets if each.section is not None),
+            tuple(each.ref.key in gateways.facts for each in outcome.targets),
+        )
+        record.put(declared.ref, inputs, partial(_policy, declared, outcome, usage, gateways))
 
 
 def good(
@@ -59,19 +94,16 @@ def good(
         outdated |= gateway.outdated
         if gateway.facts is not None and not gateway.older:
             found[declared.ref] = declared.revision
-    misfits: set[ObjectRef] = set()
     for outcome in outcomes.values():
         version = outcome.in_force
         if version is not None:
             used |= version.used
             outdated |= version.outdated
-            misfits.update(each.policy for each in version.misfits)
             if version is outcome.current:
                 found[outcome.declared.ref] = outcome.declared.revision
     for every, of_kind in _policy_kinds(snapshot, policies):
         for key, policy in every.items():
-            sound = not isinstance(policy.current, Broken) and not of_kind.outcomes[key].findings.invalid
-            if sound and policy.ref not in misfits:
+            if not isinstance(policy.current, Broken) and not of_kind.outcomes[key].findings.invalid:
                 found[policy.ref] = policy.revision
     for ref in used - outdated:
         entry = snapshot.data.get(ref)
@@ -120,18 +152,6 @@ def _gateway(declared: Declared[Any], outcome: GatewayOutcome) -> Verdict:
         gateways=(declared.ref.key,) if outcome.facts is not None else (),
         findings=(*findings.invalid, *findings.unresolved),
     )
-
-
-def _remembered(outcome: Outcome, gateways: Gateways, settings: Settings, memo: Memo) -> Verdict:
-    """Ten thousand verdicts of which one is new: the same objects went in, so the same verdict comes out."""
-    facts = gateways.facts.get(outcome.gateway)
-    inputs = (outcome.declared.current, outcome.current, outcome.older, facts, settings)
-    known = memo.upstream_verdicts.get(outcome.declared.ref.key)
-    if known is not None and all(one is other for one, other in zip(known[0], inputs, strict=True)):
-        return known[1]
-    verdict = _upstream(outcome, facts.listener if facts else None, settings)
-    memo.upstream_verdicts[outcome.declared.ref.key] = (inputs, verdict)
-    return verdict
 
 
 def _upstream(outcome: Outcome, listener: Listener | None, settings: Settings) -> Verdict:

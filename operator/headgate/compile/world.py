@@ -7,7 +7,7 @@ when something that went into it has another revision. Call it from one thread a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from headgate.api.upstream import UpstreamService
@@ -30,48 +30,63 @@ from headgate.providers.registry import BUILT_IN, Profiles
 
 def compile_snapshot(snapshot: Snapshot, memo: Memo, profiles: Profiles = BUILT_IN) -> Plan:
     """What every gateway shall do, and what is to be said of every object. Never raises for what the models accept."""
-    gateways, policies = _surroundings(snapshot, memo, profiles)
-    compiler = _Compiler(snapshot, memo, profiles, gateways, policies)
+    around = _surroundings(snapshot, memo, profiles)
+    compiler = _Compiler(snapshot, memo, around, profiles)
     outcomes = {key: compiler.outcome(key, snapshot.upstreams[key]) for key in sorted(snapshot.upstreams)}
-    compiler.finish()
-    plans = _assemble(outcomes, gateways, memo)
-    return Plan(
+    plans = _assemble(outcomes, around.gateways, memo)
+    record = verdicts.of_all(snapshot, outcomes, around.gateways, around.policies, memo)
+    plan = Plan(
         gateways=plans,
-        verdicts=verdicts.of_all(snapshot, outcomes, gateways, policies, memo),
-        good=verdicts.good(snapshot, outcomes, gateways, policies),
-        references=compiler.references | frozenset(_gateway_references(gateways)),
+        verdicts=MappingProxyType({ref: verdict for ref, (_, verdict) in record.items()}),
+        good=verdicts.good(snapshot, outcomes, around.gateways, around.policies),
+        references=compiler.references | frozenset(_gateway_references(around.gateways)),
     )
+    # All at once and at the end: a run that breaks off leaves what the one before it knew.
+    memo.snapshot, memo.profiles = snapshot, profiles
+    memo.gateways, memo.policies = around.gateways, around.policies
+    memo.current, memo.older = compiler.current, compiler.older
+    memo.plans, memo.verdicts = plans, record
+    return plan
 
 
-def _surroundings(snapshot: Snapshot, memo: Memo, profiles: Profiles) -> tuple[Gateways, Policies]:
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """All but the upstreams. `usable`: what the memo knows was made with the same settings and profiles. `still`: nothing
+    of this has changed since."""
+
+    gateways: Gateways
+    policies: Policies
+    usable: bool
+    still: bool
+
+
+def _surroundings(snapshot: Snapshot, memo: Memo, profiles: Profiles) -> _Surroundings:
     """Gateways and policies, the same objects as last time where they are equal: comparing them then costs nothing."""
-    before = memo.snapshot
-    if memo.settings != snapshot.settings or memo.profiles is not profiles:
-        memo.current, memo.older, before = {}, {}, None
-        memo.gateways = memo.policies = None
-    gateways = gateways_.resolve(snapshot)
-    if memo.gateways is not None and memo.gateways == gateways:
-        gateways = memo.gateways
-    same = before is not None and all(
-        getattr(before, name) is getattr(snapshot, name)
-        for name in ("gateways", "upstreams", "retry_policies", "circuit_breakers", "rate_limits")
+    before, gateways = memo.snapshot, gateways_.resolve(snapshot)
+    if before is None or memo.policies is None or before.settings != snapshot.settings or memo.profiles is not profiles:
+        return _Surroundings(gateways, policies_.resolve(snapshot), usable=False, still=False)
+    same_gateways = memo.gateways == gateways
+    same_policies = policies_.unchanged(before, snapshot)
+    return _Surroundings(
+        memo.gateways if memo.gateways is not None and same_gateways else gateways,
+        memo.policies if same_policies else policies_.resolve(snapshot),
+        usable=True,
+        still=same_gateways
+        and same_policies
+        and before.data is snapshot.data
+        and before.namespaces is snapshot.namespaces,
     )
-    if memo.policies is None or not same:
-        memo.policies = policies_.resolve(snapshot)
-    memo.snapshot, memo.settings, memo.profiles, memo.gateways = snapshot, snapshot.settings, profiles, gateways
-    return gateways, memo.policies
 
 
 class _Compiler:
-    """One run over the upstreams. What the memo holds afterwards is what this run used."""
+    """One run over the upstreams. `current` and `older` become what the next run may use: this one's, and no more."""
 
-    def __init__(
-        self, snapshot: Snapshot, memo: Memo, profiles: Profiles, gateways: Gateways, policies: Policies
-    ) -> None:
-        self._snapshot, self._memo, self._profiles = snapshot, memo, profiles
-        self._gateways, self._policies = gateways, policies
-        self._current: dict[str, Slot] = {}
-        self._older: dict[str, Slot] = {}
+    def __init__(self, snapshot: Snapshot, memo: Memo, around: _Surroundings, profiles: Profiles) -> None:
+        self._snapshot, self._memo, self._around, self._profiles = snapshot, memo, around, profiles
+        self._gateways, self._policies = around.gateways, around.policies
+        self._known = (memo.current, memo.older) if around.usable else ({}, {})
+        self.current: dict[str, Slot] = {}
+        self.older: dict[str, Slot] = {}
         self._references: set[ObjectRef] = set()
 
     def outcome(self, key: str, declared: Declared[UpstreamService]) -> Outcome:
@@ -79,20 +94,16 @@ class _Compiler:
         current = older = None
         if not isinstance(declared.current, Broken):
             current = self._version(
-                key, declared.ref, declared.current, declared.revision, self._memo.current, self._current
+                key, declared.ref, declared.current, declared.revision, self._known[0], self.current
             )
             if current.upstream is not None:
                 return Outcome(declared, current, gateway=self._gateway_key(declared.current))
         if declared.last_good is not None and declared.last_good_revision != declared.revision:
             older = self._version(
-                key, declared.ref, declared.last_good, declared.last_good_revision, self._memo.older, self._older
+                key, declared.ref, declared.last_good, declared.last_good_revision, self._known[1], self.older
             )
         gateway = self._gateway_key(declared.last_good) if older is not None and declared.last_good else ""
         return Outcome(declared, current, older, gateway)
-
-    def finish(self) -> None:
-        """Leave to the next run what this one used, and no more."""
-        self._memo.current, self._memo.older = self._current, self._older
 
     @property
     def references(self) -> frozenset[ObjectRef]:
@@ -114,26 +125,34 @@ class _Compiler:
         memory: Mapping[str, Slot],
         remember: dict[str, Slot],
     ) -> Compiled:
-        known = memory.get(key)
-        if known is not None and known.revision != revision:
-            known = None
+        before = memory.get(key)
+        known = before if before is not None and before.revision == revision else None
+        if known is not None and self._around.still:
+            self._references.update(known.references)
+            remember[key] = known
+            return known.compiled
         gateway = gateways_.gateway_of(
             self._gateways, self._snapshot.namespaces, ref.namespace, version.spec.gateway_ref
         )
         attached = self._policies.attached(ref, getattr(gateway, "ref", None))
         refs = known.references if known else references(version.spec, ref.namespace)
         self._references.update(refs)
-        stamp = (gateway, attached.stamp, tuple(self._data_revision(each) for each in refs))
-        if known is None or known.stamp != stamp:
+        revisions = [self._data_revisions(each) for each in refs]
+        stamp = (gateway, attached.stamp, tuple(current for current, _ in revisions))
+        fallback = tuple(older for _, older in revisions)
+        if known is None or known.stamp != stamp or not (known.independent or known.fallback == fallback):
             self._memo.compiled += 1
             compiled = compile_upstream(
                 ref, version, gateway, attached, self._snapshot.data, self._profiles, self._snapshot.settings
             )
-            known = Slot(revision, refs, stamp, compiled)
+            if before is not None and before.compiled.upstream == compiled.upstream:
+                # Nothing of it has changed for the proxies, and by this they see so at once.
+                compiled = replace(compiled, upstream=before.compiled.upstream)
+            known = Slot(revision, refs, stamp, fallback, compiled)
         remember[key] = known
         return known.compiled
 
-    def _data_revision(self, ref: ObjectRef) -> tuple[str, str]:
+    def _data_revisions(self, ref: ObjectRef) -> tuple[str, str]:
         entry = self._snapshot.data.get(ref)
         if entry is None:
             return ("", "")
@@ -165,23 +184,34 @@ def _assemble(outcomes: Mapping[str, Outcome], gateways: Gateways, memo: Memo) -
         if facts.certificate is not None:
             _, owners = materials[key].setdefault(facts.certificate.name, (facts.certificate, []))
             owners.append(facts.ref)
+        before = memo.plans.get(key)
         plan = Gateway(
             ref=facts.ref,
             listener=facts.listener,
             upstreams=MappingProxyType(upstreams[key]),
             secrets=MappingProxyType(
                 {
-                    name: _owned(name, material, owners, facts.ref)
-                    for name, (material, owners) in sorted(materials[key].items())
+                    name: _owned(name, material, owners, facts.ref, before.secrets.get(name) if before else None)
+                    for name, (material, owners) in sorted(materials[key].items(), key=_name)
                 }
             ),
         )
-        before = memo.plans.get(key)
         plans[key] = before if before == plan else plan
-    memo.plans = plans
     return MappingProxyType(plans)
 
 
-def _owned(name: str, material: SecretMaterial, owners: Iterable[ObjectRef], gateway: ObjectRef) -> SecretMaterial:
+def _name(item: tuple[str, object]) -> str:
+    return item[0]
+
+
+def _owned(
+    name: str, material: SecretMaterial, owners: Iterable[ObjectRef], gateway: ObjectRef, before: SecretMaterial | None
+) -> SecretMaterial:
+    """The material with its owners; the same object as before where it is equal."""
     # The well-known CAs are everyone's and no one's; thousands of owners would change with every upstream.
-    return replace(material, owners=(gateway,) if name == SYSTEM_ROOTS else tuple(sorted(set(owners))))
+    shared = (gateway,) if name == SYSTEM_ROOTS else tuple(sorted(set(owners)))
+    if before is not None and (before.owners, before.kind) == (shared, material.kind):
+        same = before.value is material.value and before.private_key is material.private_key
+        if same:
+            return before
+    return replace(material, owners=shared)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectRef:
+# A tuple and not a dataclass: it is a key of every map in the middle, and compared and hashed at every step.
+class ObjectRef(NamedTuple):
     """One Kubernetes object: its kind (`UpstreamService`, `Secret`, ...), namespace and name."""
 
     kind: str
