@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headgate.model.plan import REGEX_PROGRAM
 from headgate.xds.identity import CLIENT_FILE, CLIENT_SECRET, ROOTS_FILE, ROOTS_SECRET
 from headgate.xds.pki import gateway_id
 
@@ -172,7 +173,11 @@ def _tls(node: NodeBootstrap) -> dict[str, Any]:
 
 
 def _runtime(node: NodeBootstrap) -> dict[str, Any]:
-    return {"envoy": {"restart_features": {"xds_failover_support": True}}, **node.runtime}
+    return {
+        "envoy": {"restart_features": {"xds_failover_support": True}},
+        "re2": {"max_program_size": {"error_level": REGEX_PROGRAM}},
+        **node.runtime,
+    }
 
 
 def _overload(node: NodeBootstrap) -> dict[str, Any]:

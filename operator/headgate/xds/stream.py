@@ -45,6 +45,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from headgate.envoy.resource import Resource, Resources, TypeUrl
@@ -127,6 +128,8 @@ class Stream:
         if request.nonce:
             answer = self._answered(subscription, request)
         if not subscription.active:
+            if request.type_url is TypeUrl.CLUSTER:
+                self._opened = now
             subscription.open(request.subscribe, request.initial_versions)
             if self._desired is not None:
                 self._match_all(subscription)
@@ -166,6 +169,10 @@ class Stream:
     def keeps_all_clusters(self) -> bool:
         """Has the proxy come with routes in versions never seen here, and not replaced them yet? They may lead anywhere."""
         return bool(self._opaque)
+
+    def unsure(self, type_url: TypeUrl) -> AbstractSet[str]:
+        """Names that were in a response refused as a whole: the proxy may have that version of them, an older, or none."""
+        return self._types[type_url].maybe.keys()
 
     # ------------------------------------------------------------------ sending
 
