@@ -18,6 +18,10 @@ from headgate.model.secret import SecretValue
 #: Milliseconds.
 Millis = int
 
+#: The largest RE2 program (as RE2 counts) that compile lets through and that proxies are told to accept: Envoy's own bound
+#: of 100 is too little for a UUID or two. Matching costs the same for all.
+REGEX_PROGRAM = 1_000
+
 
 class PathKind(StrEnum):
     #: In limits only.
