@@ -79,6 +79,10 @@ class Authority:
         """A server certificate for DNS names and IP addresses; the first also becomes the common name."""
         return self._leaf(names, ExtendedKeyUsageOID.SERVER_AUTH)
 
+    def workload(self, name: str, *uris: str) -> Identity:
+        """A server certificate that has URI names (a SPIFFE identity, say) besides `name`."""
+        return self._leaf((name,), ExtendedKeyUsageOID.SERVER_AUTH, uris=uris)
+
     def client(self, name: str, *, uris: Sequence[str] = ()) -> Identity:
         """A client certificate; `uris` become URI names (a SPIFFE identity, say)."""
         return self._leaf((name,), ExtendedKeyUsageOID.CLIENT_AUTH, uris=uris)
