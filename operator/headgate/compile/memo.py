@@ -5,16 +5,15 @@ A Memo belongs to one caller and one thread at a time. It changes how long a com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.compile.draft import Compiled
 from headgate.compile.gateways import Gateways
+from headgate.compile.outcome import Outcome
 from headgate.compile.policies import Policies
-from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
-from headgate.model.verdict import Verdict
+from headgate.model.verdict import Plan, Verdict
 from headgate.providers.registry import Profiles
 
 
@@ -49,4 +48,5 @@ class Memo:
     older: dict[str, Slot] = field(default_factory=dict, repr=False)
     #: What went into each verdict, and the verdict.
     verdicts: dict[ObjectRef, tuple[tuple[object, ...], Verdict]] = field(default_factory=dict, repr=False)
-    plans: Mapping[str, Gateway] = field(default_factory=dict, repr=False)
+    outcomes: dict[str, Outcome] = field(default_factory=dict, repr=False)
+    plan: Plan | None = field(default=None, repr=False)

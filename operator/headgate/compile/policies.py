@@ -164,9 +164,10 @@ def unchanged(before: Snapshot, now: Snapshot) -> bool:
         return True
     if before.upstreams.keys() != now.upstreams.keys():
         return False
-    if not any(_selects(each) for name in _POLICIES for each in getattr(now, name).values()):
+    others = ((before.upstreams[key], each) for key, each in now.upstreams.items() if before.upstreams[key] is not each)
+    if all(_labels(one) == _labels(other) for one, other in others):
         return True
-    return all(_labels(before.upstreams[key]) == _labels(each) for key, each in now.upstreams.items())
+    return not any(_selects(each) for name in _POLICIES for each in getattr(now, name).values())
 
 
 _POLICIES = ("retry_policies", "circuit_breakers", "rate_limits")

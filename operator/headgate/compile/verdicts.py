@@ -25,7 +25,9 @@ _RESOLVED = Judgement(ConditionStatus.TRUE, Reason.RESOLVED_REFS)
 _STAYS = "; until it is mended the version before it stays in force"
 
 
-Made = dict[ObjectRef, tuple[tuple[object, ...], Verdict]]
+#: What went into a verdict, and the verdict.
+Judged = tuple[tuple[object, ...], Verdict]
+Made = dict[ObjectRef, Judged]
 
 
 def of_all(
@@ -41,11 +43,17 @@ def of_all(
     _put_policies(record, snapshot.rate_limits, policies.limits, usage, gateways)
     _put_policies(record, snapshot.retry_policies, policies.retry, usage, gateways)
     for outcome in outcomes.values():
-        facts = gateways.facts.get(outcome.gateway)
-        listener, settings = facts.listener if facts else None, snapshot.settings
-        inputs = (outcome.declared.current, outcome.current, outcome.older, outcome.gateway, listener, settings)
-        record.put(outcome.declared.ref, inputs, partial(_upstream, outcome, listener, settings))
+        ref = outcome.declared.ref
+        record.made[ref] = of_upstream(outcome, gateways, snapshot.settings, memo.verdicts.get(ref))
     return record.made
+
+
+def of_upstream(outcome: Outcome, gateways: Gateways, settings: Settings, before: Judged | None) -> Judged:
+    """The verdict on one upstream, with what went into it; `before` is last time's."""
+    facts = gateways.facts.get(outcome.gateway)
+    listener = facts.listener if facts else None
+    inputs = (outcome.declared.current, outcome.current, outcome.older, outcome.gateway, listener, settings)
+    return _judged(inputs, before, lambda: _upstream(outcome, listener, settings))
 
 
 class _Record:
@@ -57,12 +65,14 @@ class _Record:
 
     def put(self, ref: ObjectRef, inputs: tuple[object, ...], make: Callable[[], Verdict]) -> None:
         """Add a verdict; `inputs` are all that it depends on."""
-        before = self._before.get(ref)
-        if before is not None and before[0] == inputs:
-            self.made[ref] = before
-            return
-        verdict = make()
-        self.made[ref] = (inputs, before[1] if before is not None and before[1] == verdict else verdict)
+        self.made[ref] = _judged(inputs, self._before.get(ref), make)
+
+
+def _judged(inputs: tuple[object, ...], before: Judged | None, make: Callable[[], Verdict]) -> Judged:
+    if before is not None and before[0] == inputs:
+        return before
+    verdict = make()
+    return (inputs, before[1] if before is not None and before[1] == verdict else verdict)
 
 
 def _put_policies(

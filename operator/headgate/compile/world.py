@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from headgate.api.upstream import UpstreamService
 from headgate.compile import gateways as gateways_
+from headgate.compile import patch, verdicts
 from headgate.compile import policies as policies_
-from headgate.compile import verdicts
 from headgate.compile.draft import Compiled
 from headgate.compile.gateways import Gateways
 from headgate.compile.memo import Memo, Slot
@@ -31,6 +31,10 @@ from headgate.providers.registry import BUILT_IN, Profiles
 def compile_snapshot(snapshot: Snapshot, memo: Memo, profiles: Profiles = BUILT_IN) -> Plan:
     """What every gateway shall do, and what is to be said of every object. Never raises for what the models accept."""
     around = _surroundings(snapshot, memo, profiles)
+    if around.still:
+        plan = _little(snapshot, memo, around, profiles)
+        if plan is not None:
+            return plan
     compiler = _Compiler(snapshot, memo, around, profiles)
     outcomes = {key: compiler.outcome(key, snapshot.upstreams[key]) for key in sorted(snapshot.upstreams)}
     plans = _assemble(outcomes, around.gateways, memo)
@@ -45,8 +49,18 @@ def compile_snapshot(snapshot: Snapshot, memo: Memo, profiles: Profiles = BUILT_
     memo.snapshot, memo.profiles = snapshot, profiles
     memo.gateways, memo.policies = around.gateways, around.policies
     memo.current, memo.older = compiler.current, compiler.older
-    memo.plans, memo.verdicts = plans, record
+    memo.plan, memo.outcomes, memo.verdicts = plan, outcomes, record
     return plan
+
+
+def _little(snapshot: Snapshot, memo: Memo, around: _Surroundings, profiles: Profiles) -> Plan | None:
+    """The Plan if all that has changed is inside of a few upstreams."""
+    keys = patch.touched(snapshot, memo)
+    if keys is None:
+        return None
+    compiler = _Compiler(snapshot, memo, around, profiles)
+    outcomes = {key: compiler.outcome(key, snapshot.upstreams[key]) for key in keys}
+    return patch.patched(snapshot, memo, patch.Touched(outcomes, compiler.current, compiler.older))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +198,7 @@ def _assemble(outcomes: Mapping[str, Outcome], gateways: Gateways, memo: Memo) -
         if facts.certificate is not None:
             _, owners = materials[key].setdefault(facts.certificate.name, (facts.certificate, []))
             owners.append(facts.ref)
-        before = memo.plans.get(key)
+        before = memo.plan.gateways.get(key) if memo.plan else None
         plan = Gateway(
             ref=facts.ref,
             listener=facts.listener,
