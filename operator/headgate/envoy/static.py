@@ -26,6 +26,7 @@ from headgate.envoy.dump import plain
 from headgate.envoy.listener import CONTROL_PLANE_CLUSTER
 from headgate.envoy.pack import any_of, duration
 from headgate.envoy.resource import Resources, TypeUrl
+from headgate.model.plan import REGEX_PROGRAM
 
 #: Stands for every credential.
 PLACEHOLDER = "REDACTED"
@@ -44,6 +45,9 @@ def static_bootstrap(resources: Resources) -> bootstrap_pb2.Bootstrap:
     """The bootstrap as a message; equal resources give equal bytes (`SerializeToString(deterministic=True)`)."""
     message = bootstrap_pb2.Bootstrap()
     message.node.id = message.node.cluster = "static"
+    message.layered_runtime.layers.add(name="static").static_layer.update(
+        {"re2": {"max_program_size": {"error_level": REGEX_PROGRAM}}}
+    )
     secrets: dict[str, secret_pb2.Secret] = {}
     static = message.static_resources
     for name in sorted(resources.get(TypeUrl.LISTENER, {})):

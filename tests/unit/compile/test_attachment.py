@@ -124,7 +124,7 @@ def test_labels_attach_and_detach() -> None:
         "spec: {targetSelectors: [{kind: UpstreamService, matchLabels: {tier: gold}}]}\n"
     )
     world = World(gold + upstream())
-    assert world.compile()
+    world.compile()
     assert world.verdict("RetryPolicy", "gold").accepted.reason is Reason.TARGET_NOT_FOUND
     world.say(upstream(meta=", labels: {tier: gold}")).compile()
     assert world.section("billing").retry
@@ -143,7 +143,9 @@ def test_a_policy_reaches_its_own_namespace_only() -> None:
 
 
 def test_a_section_of_the_profile_is_a_target() -> None:
-    world = World(upstream("gemini", "{provider: gemini}") + policy("CircuitBreaker", "s", target="gemini", section="stream"))
+    world = World(
+        upstream("gemini", "{provider: gemini}") + policy("CircuitBreaker", "s", target="gemini", section="stream")
+    )
     world.compile()
     assert world.section("gemini", "stream").breaker
     assert world.section("gemini").breaker is None
