@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from harness.static import validate
 from headgate.api.conditions import ConditionStatus, Reason
 from headgate.compile.memo import Memo
 from headgate.compile.status import statuses
@@ -127,9 +128,12 @@ def test_a_memo_changes_nothing_but_the_time(seed: int, material: Mapping[str, b
 
 
 def edit(kept: Store, puts: Sequence[Put], random: Random, material: Mapping[str, bytes]) -> None:
-    """One or two changes to whatever there is."""
+    """One or two changes to whatever there is, often inside of an upstream only."""
+    upstreams = [put.ref for put in puts if put.ref.kind == "UpstreamService"]
     for _ in range(random.randint(1, 2)):
-        match random.choice(["put", "put", "put", "remove", "data", "no data", "namespace"]):
+        match random.choice(["put", "put", "upstream", "upstream", "remove", "data", "no data", "namespace"]):
+            case "upstream" if upstreams:
+                kept.put(worlds.put(random.choice(upstreams), random, broken=0.3))
             case "put":
                 kept.put(worlds.put(random.choice(list(worlds.refs())), random, broken=0.3))
             case "remove" if puts:
@@ -197,3 +201,12 @@ def test_worlds_are_worth_their_name(seed: int, material: Mapping[str, bytes]) -
     assert sum(len(served(plan)) for plan in plans) >= 20
     reasons = {verdict.accepted.reason for plan in plans for verdict in plan.verdicts.values()}
     assert {Reason.ACCEPTED, Reason.INVALID_SPEC, Reason.TARGET_NOT_FOUND, Reason.FORBIDDEN_ADDRESS} <= reasons
+
+
+@settings(SETTINGS, max_examples=25)
+@given(seed=SEEDS)
+def test_envoy_takes_whatever_compiles(seed: int, material: Mapping[str, bytes]) -> None:
+    plan = compile_snapshot(store(*world(seed, material)).snapshot(), Memo())
+    for gateway in plan.gateways.values():
+        if gateway.upstreams:
+            assert validate(render(gateway, RenderMemo())) == ""
