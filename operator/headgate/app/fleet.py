@@ -54,7 +54,7 @@ class Fleet:
     async def begin(self, plan: Plan, essential: str | None) -> None:
         """Start what the first Plan asks for. Raises PortTaken if the gateway `essential` can't have its address."""
         await self._sweep(plan)
-        for key, gateway in plan.gateways.items():
+        for key, gateway in sorted(plan.gateways.items(), key=lambda each: each[0] != essential):
             await self._add(key, gateway, essential=key == essential)
 
     def follow(self, plan: Plan) -> None:
@@ -105,8 +105,11 @@ class Fleet:
             await member.supervisor.stop()
             self._say(f"gateway {key} is gone, and its Envoy ended")
         for key, gateway in plan.gateways.items():
-            if key in self._members:
-                self._members[key].listener = gateway.listener
+            member = self._members.get(key)
+            if member is not None:
+                if member.listener != gateway.listener:
+                    member.listener = gateway.listener
+                    member.supervisor.retry()
             else:
                 await self._add(key, gateway, essential=False)
                 self._members[key].task = group.create_task(self._members[key].supervisor.run())

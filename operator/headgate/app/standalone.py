@@ -16,11 +16,13 @@ from pathlib import Path
 
 import structlog
 
+from headgate.api.gateway import IntegrationGateway
 from headgate.app.announcer import Announcer, directions
 from headgate.app.engine import Engine, Outlook
 from headgate.app.fleet import Fleet
 from headgate.app.ledger import Ledger
 from headgate.files.folder import Folder, World
+from headgate.files.objects import Item
 from headgate.files.secrets import SecretOption
 from headgate.files.source import Change, FolderSource
 from headgate.files.watch import Watch
@@ -148,11 +150,11 @@ class Standalone:
             raise
 
     def _essential(self, plan: Plan) -> str | None:
-        """The gateway on `--listen`."""
-        for key, gateway in plan.gateways.items():
-            if (gateway.listener.address, gateway.listener.port) == self._options.settings.listen:
-                return key
-        return None
+        """The gateway on `--listen`: the default one, should another want the same address."""
+        listen = self._options.settings.listen
+        there = [each for each in plan.gateways.values() if (each.listener.address, each.listener.port) == listen]
+        every = self._source.world.items
+        return next((each.key for each in there if _is_default(every.get(each.ref))), there[0].key if there else None)
 
     def _wake(self, gateway: str) -> None:
         self._engine.wake(gateway)
@@ -196,11 +198,16 @@ class Standalone:
         self._say("ready")
 
     async def _settled(self) -> bool:
-        if self._outlook is None or self._announcer.waiting:
+        if self._outlook is None:
             return False
-        for key, gateway in self._outlook.plan.gateways.items():
-            if key not in self._fleet.processes():
-                continue  # it could not be started, which has been said
+        plan, running = self._outlook.plan, self._fleet.processes()
+        # An Envoy that could not be started has been told of; nothing waits for it.
+        waiting = (plan.verdicts[ref].gateways for ref in self._announcer.waiting if ref in plan.verdicts)
+        if any(key in running for gateways in waiting for key in gateways):
+            return False
+        for key, gateway in plan.gateways.items():
+            if key not in running:
+                continue
             if not self._outlook.answers.settled(key) or not await _accepts(gateway.listener):
                 return False
         return True
@@ -247,6 +254,10 @@ class Standalone:
 async def _forever(name: str, task: Callable[[], Awaitable[None]]) -> None:
     await task()
     raise BackgroundEnded(f"the task {name} has ended")
+
+
+def _is_default(item: Item | None) -> bool:
+    return item is not None and isinstance(item.content, IntegrationGateway) and item.content.spec.default
 
 
 async def _accepts(listener: Listener) -> bool:

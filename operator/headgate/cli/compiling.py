@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -26,8 +27,6 @@ from headgate.model.verdict import Plan
 
 def show(folder: Path, output: str, secrets: Sequence[str], listen: str) -> None:
     """Print the folder compiled; Failure, after that, if something in it is wrong."""
-    import sys
-
     world = read(folder, secret_options(secrets))
     plan = compile_snapshot(snapshot(world, settings(address(listen, "--listen"))), Memo())
     body: Any = {"plan": _plan, "xds": _xds, "objects": _objects}[output](world, plan)
@@ -50,8 +49,18 @@ def _xds(_world: World, plan: Plan) -> Any:
     return {key: dump(render(gateway, RenderMemo())) for key, gateway in sorted(plan.gateways.items())}
 
 
-def _objects(_world: World, _plan: Plan) -> Any:
-    raise NotImplementedError
+def _objects(world: World, plan: Plan) -> Any:
+    """What was declared, as the API server would have it, with what compile says of it. No proxy was asked."""
+    items = []
+    for ref, verdict in sorted(plan.verdicts.items()):
+        item = world.items[ref]
+        metadata = {**item.manifest["metadata"], "namespace": ref.namespace}
+        conditions = [
+            {"type": kind, "status": found.status.value, "reason": found.reason.value, "message": found.message}
+            for kind, found in (("Accepted", verdict.accepted), ("ResolvedRefs", verdict.resolved))
+        ]
+        items.append({**item.manifest, "metadata": metadata, "status": {"conditions": conditions}})
+    return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
 def plain(value: Any) -> Any:

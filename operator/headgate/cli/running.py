@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def run(
     from headgate.standalone.launch import NoEnvoy, PortTaken, find_envoy
     from headgate.standalone.state import StateDirectory, StateProblem, default_directory
 
+    os.umask(0o077)  # whatever is made from here on, sockets too, is the owner's alone
     try:
         wanted = Options(
             folder=folder,

@@ -53,6 +53,7 @@ class Supervisor:
         self._handle: Handle | None = None
         self._log_start = 0
         self._hurry = asyncio.Event()
+        self._again = asyncio.Event()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self.restarts = 0
@@ -85,7 +86,7 @@ class Supervisor:
             if loop.time() - since >= self._pace.stable_after:
                 wait = self._pace.first_wait
             self._say(f"Envoy of gateway {self.launch.key} is started again in {wait:g} s")
-            await asyncio.sleep(wait)
+            await self._pause(wait)
             wait = min(wait * 2, self._pace.longest_wait)
             if not self._wanted.is_set():
                 return
@@ -99,6 +100,7 @@ class Supervisor:
     async def stop(self, *, drain: bool = True) -> None:
         """Let calls in flight finish (within bounds), then end it. Nothing is left running afterwards."""
         self._wanted.clear()
+        self._again.set()
         handle = self._handle
         if handle is None:
             self._forget()
@@ -109,6 +111,16 @@ class Supervisor:
         handle.close()
         self._handle = None
         self._forget()
+
+    def retry(self) -> None:
+        """What kept Envoy from starting may be over: try at once."""
+        self._again.set()
+
+    async def _pause(self, seconds: float) -> None:
+        self._again.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
 
     def hurry(self) -> None:
         """Cut a drain short."""
