@@ -30,6 +30,7 @@ SPECS: dict[str, str | None] = {
     "a section with a secret": f"{{hostname: api.example, {PAY}, {CREDENTIAL.format('more', 'a')}}}]}}",
     "too quick for the policy": "{hostname: api.example, timeouts: {request: 1s}}",
     "on the other gateway": "{hostname: api.example, gatewayRef: {name: inside}}",
+    "on a third one": "{hostname: api.example, gatewayRef: {name: third}}",
     "on no gateway": "{hostname: api.example, gatewayRef: {name: nowhere}}",
     "forbidden": "{hostname: 10.0.0.1}",
     "unreadable": None,
@@ -37,6 +38,7 @@ SPECS: dict[str, str | None] = {
 AROUND = (
     EDGE
     + "---\nkind: IntegrationGateway\nmetadata: {name: inside}\nspec: {listener: {port: 8081}}\n"
+    + "---\nkind: IntegrationGateway\nmetadata: {name: third}\nspec: {listener: {port: 8082}}\n"
     + upstream("b", f"{{hostname: b.example, {CREDENTIAL.format('keys', 'a')}}}")
     + upstream("c")
     + policy("RetryPolicy", "slow", "perRetry: {backOff: {baseInterval: 3s}}", target="a")
@@ -100,6 +102,7 @@ def test_what_is_inside_is_patched_and_what_is_not_is_not(monkeypatch: pytest.Mo
         ("plain", "a section"),
         ("plain", "too quick for the policy"),
         ("plain", "on the other gateway"),
+        ("on the other gateway", "on a third one"),
         ("plain", "forbidden"),
         ("unreadable", "plain"),
     }
