@@ -87,10 +87,11 @@ async def test_uploads_pass(setup: Setup) -> None:
 
 async def test_raw_faults_are_faults_to_envoy(tmp_path: Path) -> None:
     faults = {
-        rawserver.reset_at_accept(): "UC",
-        rawserver.reset_after_request(): "UC",
-        rawserver.close_without_answer(): "UC",
-        rawserver.garbage(): "UPE",
+        # A reset at once meets Envoy while it still connects or just after: which of the two is the kernel's choice.
+        rawserver.reset_at_accept(): {"UC", "UF"},
+        rawserver.reset_after_request(): {"UC"},
+        rawserver.close_without_answer(): {"UC"},
+        rawserver.garbage(): {"UPE"},
     }
     port = free_port()
     with RawServer(*faults, rawserver.answer()) as raw:
