@@ -10,6 +10,8 @@ from headgate.model.plan import REGEX_PROGRAM
 @lru_cache(maxsize=4096)
 def problem(pattern: str) -> str:
     """What is wrong with the pattern, in a sentence; empty if nothing is."""
+    if not pattern:
+        return "matches nothing but the empty text, and the proxies take no empty expression: give an exact value"
     import re2
 
     options = re2.Options()
