@@ -14,11 +14,17 @@ from headgate.standalone.roots import system_roots
 
 
 def secret_options(texts: Sequence[str]) -> list[SecretOption]:
-    """All `--secret`; Failure for one that can't be read."""
+    """All `--secret`; Failure for one that can't be read, and for a key that two of them give."""
     try:
-        return [option(text) for text in texts]
+        options = [option(text) for text in texts]
     except SecretProblem as problem:
         raise Failure(str(problem), code=2) from None
+    seen: set[str] = set()
+    for each in options:
+        if each.spelled in seen:
+            raise Failure(f"--secret {each.spelled} is given twice: take one away", code=2)
+        seen.add(each.spelled)
+    return options
 
 
 def read(folder: Path, secrets: Sequence[SecretOption]) -> World:

@@ -7,6 +7,7 @@ Pure; called by `folder` with the bytes of one file.
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from headgate.model.verdict import Path
 #: A document with more nodes than this (after aliases are followed) is refused: it is a mistake or an attack.
 MAX_NODES = 500_000
 _MAX_DEPTH = 100
+#: Text that could nest deeper than this is looked through before it is composed: libyaml's composer calls itself for
+#: every level, and would end the process where the stack ends.
+_SAFE_DEPTH = 2_000
+#: No field takes a number of more digits, and Python refuses to read much longer ones.
+_MAX_DIGITS = 1_000
+_TOO_LARGE = "the document is too large or nested too deeply (look for aliases that multiply): make it smaller"
 _TAG = "tag:yaml.org,2002:"
 _BOOL = {"y": True, "yes": True, "true": True, "on": True, "n": False, "no": False, "false": False, "off": False}
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]+)$")
@@ -75,17 +82,32 @@ def read(file: str, content: bytes) -> tuple[list[Document], Problem | None]:
             place, f"YAML syntax error{column}: {error.problem}{context}: mend this line or the one above it"
         )
     except _Refused as error:
-        return [], Problem(Place(file, error.line, number), f"{error}")
+        return [], Problem(Place(file, error.line, max(number, 1)), f"{error}")
     return documents, None
 
 
 def _nodes(text: str) -> Iterator[yaml.Node | None]:
+    _require_shallow(text)
     loader = _Loader(text)
     try:
         while loader.check_node():
             yield loader.get_node()
     finally:
         loader.dispose()
+
+
+def _require_shallow(text: str) -> None:
+    """Raise for text that nests too deeply to be composed. Costs next to nothing for text that can't."""
+    # A block within a block begins further to the right, but for a list directly in a mapping; a flow has a bracket.
+    longest = max(map(len, text.splitlines()), default=0)
+    if 2 * longest + text.count("[") + text.count("{") <= _SAFE_DEPTH:
+        return
+    depth = 0
+    with contextlib.suppress(yaml.YAMLError):  # told by the composer, which gets no further either
+        for event in yaml.parse(text, _Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:
+                raise _Refused(_TOO_LARGE, event.start_mark.line + 1 if event.start_mark else 1)
 
 
 class _Builder:
@@ -99,11 +121,7 @@ class _Builder:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MAX_NODES or depth > _MAX_DEPTH:
-            raise _Refused(
-                "the document is too large or nested too deeply (look for aliases that multiply): make it smaller",
-                line,
-                path,
-            )
+            raise _Refused(_TOO_LARGE, line, path)
         self.lines.setdefault(path, line)
         match node:
             case yaml.MappingNode():
@@ -166,6 +184,9 @@ def _scalar(node: yaml.Node) -> Any:
         case "bool":
             return _BOOL.get(text.lower(), text)
         case "int" | "float":
+            if len(text) > _MAX_DIGITS:
+                message = f"a number of more than {_MAX_DIGITS} digits is none: put it in quotes if it is text"
+                raise _Refused(message, node.start_mark.line + 1)
             return _number(text)
         case "str" | "timestamp" | "value" | "merge":
             return text

@@ -6,8 +6,10 @@ when it could last be read, so it belongs to one task; its results are frozen va
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,8 @@ from headgate.model.refs import ObjectRef
 _ENDINGS = (".yaml", ".yml")
 #: Files that tools keep beside manifests and that declare nothing.
 _TOOLS = frozenset({"kustomization.yaml", "kustomization.yml"})
+#: No file of declarations is as large: thousands of objects fit in, and reading it takes seconds.
+MAX_BYTES = 32 << 20
 COMMAND_LINE = Place("--secret", 0)
 
 
@@ -84,17 +88,23 @@ class Folder:
     def _file(self, name: str, path: Path) -> _File:
         before = self._files.get(name)
         try:
-            content = path.read_bytes()
+            content = _content(path)
         except OSError as error:
             problem = Problem(Place(name, 1), f"the file can't be read: {error.strerror}")
             return _File("", Parsed(problems=(problem,)), before.good if before else self._earlier(name))
         digest = hashlib.sha256(content).hexdigest()
         if before is not None and before.digest == digest:
             return before
-        documents, unreadable = read(name, content)
+        try:
+            documents, unreadable = read(name, content)
+            parsed = parse(documents)
+        except Exception as bug:  # noqa: BLE001 - one file is never the end of a run; its text may hold secrets
+            words = (
+                f"the file can't be read, which is a bug in Headgate ({type(bug).__name__}): report it with the file"
+            )
+            unreadable, parsed = Problem(Place(name, 1), words), Parsed()
         if unreadable is not None:
             return _File(digest, Parsed(problems=(unreadable,)), before.good if before else self._earlier(name))
-        parsed = parse(documents)
         good = parsed
         if parsed.kept and before is not None:
             # A Secret that says something wrong stays as it was.
@@ -110,7 +120,8 @@ class Folder:
     def _add_secrets(self, items: dict[ObjectRef, Item]) -> Iterator[Problem]:
         for wanted in self._secrets:
             try:
-                self._values[wanted] = fetch(wanted)
+                if wanted not in self._values or _can_be_read_again(wanted):
+                    self._values[wanted] = fetch(wanted)
             except SecretProblem as problem:
                 if wanted not in self._values:
                     raise
@@ -121,6 +132,21 @@ class Folder:
             held: Data = present.content if present else {}  # type: ignore[assignment]
             data: Data = MappingProxyType({**held, wanted.key: self._values[wanted]})
             items[wanted.ref] = Item(wanted.ref, where, data_digest(data), data)
+
+
+def _can_be_read_again(wanted: SecretOption) -> bool:
+    """False for a pipe, such as a shell's `<(...)`, which gives its content once and would be waited for afterwards."""
+    return wanted.path is None or wanted.path.is_file() or not wanted.path.exists()
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes; OSError, with words for people, for anything that is no file of a sane size."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, and a device may have no end
+        raise OSError(errno.EINVAL, "it is no regular file: take it out of the folder")
+    if found.st_size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES >> 20} MB: split it, or take it out of the folder")
+    return path.read_bytes()
 
 
 def _twice(first: Item, second: Item) -> Problem:

@@ -149,10 +149,15 @@ def _identity(data: Mapping[str, Any]) -> ObjectRef:
     kind = str(data["kind"])
     meta = data.get("metadata")
     if not isinstance(meta, dict):
-        raise _Wrong((("metadata",), "is missing: give at least metadata.name"))
+        raise _Wrong(
+            (("metadata",), f"{'is missing' if meta is None else 'must be a mapping'}: give at least metadata.name")
+        )
     name, namespace = meta.get("name"), meta.get("namespace")
     if name is None:
         raise _Wrong((("metadata", "name"), "is missing: it has to be given"))
+    for key, value in (("name", name), ("namespace", namespace)):
+        if isinstance(value, bool | int | float):
+            raise _Wrong((("metadata", key), "must be text, and reads as a number or boolean here: put it in quotes"))
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         words = "must be text of lower-case letters, digits, dashes and dots, and begin and end with a letter or digit"
         raise _Wrong((("metadata", "name"), words))

@@ -16,7 +16,10 @@ from headgate.model.verdict import Path
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A line of a document; `document` counts from 1 within the file, `item` from 1 within a List (0: no List)."""
+    """A line of a document; `document` counts from 1 within the file, `item` from 1 within a List (0: no List).
+
+    Line 0: no line of a file, but something else that was said, such as an option.
+    """
 
     file: str
     line: int
@@ -24,6 +27,8 @@ class Place:
     item: int = 0
 
     def __str__(self) -> str:
+        if not self.line:
+            return self.file
         inside = f", item {self.item}" if self.item else ""
         return f"{self.file}:{self.line} (document {self.document}{inside})"
 

@@ -57,15 +57,21 @@ def fetch(wanted: SecretOption, environment: Mapping[str, str] = os.environ) -> 
     if wanted.path is None:
         value = environment.get(wanted.variable, "")
         if not value:
-            state = "empty" if wanted.variable in environment else "not set"
+            if (
+                wanted.variable not in environment
+            ):  # what was given may be the key itself (`env:$VARIABLE`): not repeated
+                words = "the environment variable is not set: export it, and write its name after env: without $"
+                raise SecretProblem(f"--secret {wanted.spelled}: {words}")
             raise SecretProblem(
-                f"--secret {wanted.spelled}: the environment variable {wanted.variable} is {state}: export it before the start"
+                f"--secret {wanted.spelled}: the environment variable {wanted.variable} is empty: export it before the start"
             )
         return SecretValue(value.encode())
     try:
         content = wanted.path.read_bytes()
     except OSError as error:
-        raise SecretProblem(f"--secret {wanted.spelled}: {wanted.path} can't be read: {error.strerror}") from None
+        # What is not there may be no path but the key itself (`file:$KEY`), and is not repeated then.
+        which = wanted.path if wanted.path.is_absolute() or wanted.path.exists() else "the file after file:"
+        raise SecretProblem(f"--secret {wanted.spelled}: {which} can't be read: {error.strerror}") from None
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if not content:
         raise SecretProblem(f"--secret {wanted.spelled}: {wanted.path} is empty: put the value into it")

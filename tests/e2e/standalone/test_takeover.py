@@ -237,8 +237,8 @@ def test_a_headgate_that_can_not_start_leaves_no_process(tmp_path: Path) -> None
             runner.log()
             .rstrip()
             .endswith(
-                "headgate: --secret default/a/b: the environment variable HEADGATE_NOT_SET is not set: export it before the "
-                "start"
+                "headgate: --secret default/a/b: the environment variable is not set: export it, and write its name after env: "
+                "without $"
             )
         )
         assert mentioning(f"{runner.state}/") == ()

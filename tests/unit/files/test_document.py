@@ -108,6 +108,10 @@ def test_a_byte_order_mark_is_no_content() -> None:
         ),
         ("a: !!binary '***'\n", "a.yaml:1 (document 1): !!binary holds no base64 of UTF-8 text: mend it"),
         ("? [a]\n: 1\n", "a.yaml:1 (document 1): a key must be plain text: mend what stands before the colon"),
+        (
+            f"a: {'9' * 5000}\n",
+            "a.yaml:1 (document 1): a number of more than 1000 digits is none: put it in quotes if it is text",
+        ),
         ("<<: 5\n", "a.yaml:1 (document 1): `<<` takes a mapping or a list of mappings: mend the alias after it"),
     ],
 )
@@ -124,3 +128,18 @@ def test_aliases_that_multiply_are_refused() -> None:
 
 def test_an_alias_to_itself_is_refused() -> None:
     assert "too large or nested too deeply" in problem("a: &x [*x]\n")
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_nesting_that_would_end_the_process_is_refused(opening: str) -> None:
+    """libyaml's composer calls itself for each level, and the stack ends long before this does."""
+    assert problem(opening * 300_000) == (
+        "a.yaml:1 (document 1): the document is too large or nested too deeply (look for aliases that multiply): make it "
+        "smaller"
+    )
+
+
+def test_long_lines_and_many_brackets_alone_are_no_nesting() -> None:
+    long = "x" * 5000
+    assert data(f"a: {long}\nb: [{'[], ' * 3000}]\n") == [{"a": long, "b": [[]] * 3000}]
+    assert problem(f"a: {long}\n---\nb: [1\nc: 2\n").startswith("a.yaml:4 (document 2): YAML syntax error at column 2")

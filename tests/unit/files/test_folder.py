@@ -1,11 +1,13 @@
 """A folder as one world: what files declare, what is wrong with them, and what stays in force meanwhile."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from headgate.api.retrypolicy import RetryPolicy
-from headgate.files.folder import Folder, FolderProblem, World
+from headgate.files.folder import MAX_BYTES, Folder, FolderProblem, World
+from headgate.files.objects import Parsed
 from headgate.files.secrets import SecretProblem, option
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken
@@ -52,6 +54,39 @@ def test_a_single_file(tmp_path: Path) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(FolderProblem, match="is no folder: give -f a folder of YAML files"):
         Folder(tmp_path / "nowhere").read()
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "vast.yaml").touch()
+    os.truncate(tmp_path / "vast.yaml", MAX_BYTES + 1)
+    (tmp_path / "a.yaml").write_text(upstream("a"))
+    world = Folder(tmp_path).read()
+    assert list(world.items) == [ref("a")]
+    assert problems(world) == [
+        "endless.yaml:1 (document 1): the file can't be read: it is no regular file: take it out of the folder",
+        "pipe.yaml:1 (document 1): the file can't be read: it is no regular file: take it out of the folder",
+        "vast.yaml:1 (document 1): the file can't be read: it has more than 32 MB: split it, or take it out of the folder",
+    ]
+
+
+def test_a_bug_in_reading_costs_one_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text(upstream("a"))
+    (tmp_path / "b.yaml").write_text(upstream("b"))
+    folder = Folder(tmp_path)
+    before = folder.read()
+
+    def stumble(_documents: object) -> Parsed:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr("headgate.files.folder.parse", stumble)
+    (tmp_path / "b.yaml").write_text(upstream("b", "changed.example.com"))
+    world = folder.read()
+    assert world.items == before.items
+    assert problems(world) == [
+        "b.yaml:1 (document 1): the file can't be read, which is a bug in Headgate (ValueError): report it with the file"
+    ]
 
 
 def test_a_mounted_config_map_is_seen_once_and_followed(tmp_path: Path) -> None:
@@ -279,8 +314,7 @@ def test_null_is_the_same_as_left_out_and_status_is_not_read(tmp_path: Path) -> 
         ),
         (
             "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: 5}",
-            ("3 (document 1): metadata.namespace: must be text of at most 63 lower-case letters, digits and dashes, and begin "
-            "and end with a letter or digit"),
+            "3 (document 1): metadata.namespace: must be text, and reads as a number or boolean here: put it in quotes",
         ),
     ],
 )  # fmt: skip
@@ -402,10 +436,22 @@ def test_secrets_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert later.items[other.ref].digest == other.digest
     assert problems(later) == [
         (
-            f"--secret:0 (document 1): Secret shop/other: k: --secret shop/other/k: {key} can't be read: No such file or "
+            f"--secret: Secret shop/other: k: --secret shop/other/k: {key} can't be read: No such file or "
             "directory; the value from before stays"
         )
     ]
+
+
+def test_a_secret_from_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """A shell's `file:<(...)`. To read it again would wait for ever, or find it empty."""
+    reading, writing = os.pipe()
+    os.write(writing, b"from-a-pipe\n")
+    os.close(writing)
+    folder = Folder(tmp_path, [option(f"default/s/k=file:/dev/fd/{reading}")])
+    for _ in range(2):
+        world = folder.read()
+        assert (values(world), world.problems) == ({"k": b"from-a-pipe"}, ())
+    os.close(reading)
 
 
 @pytest.mark.parametrize(
@@ -413,7 +459,9 @@ def test_secrets_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         ("nonsense", "--secret the value given: write it as NAMESPACE/NAME/KEY=env:VARIABLE or NAMESPACE/NAME/KEY=file:PATH"),
         (f"a/b/c={CANARY}", "--secret a/b/c: write it as NAMESPACE/NAME/KEY=env:VARIABLE or NAMESPACE/NAME/KEY=file:PATH"),
-        ("a/b/c=env:HG_NOT_SET", "--secret a/b/c: the environment variable HG_NOT_SET is not set: export it before the start"),
+        ("a/b/c=env:HG_NOT_SET",
+         "--secret a/b/c: the environment variable is not set: export it, and write its name after env: without $"),
+        (f"a/b/c=file:{CANARY}", "--secret a/b/c: the file after file: can't be read: No such file or directory"),
         ("a/b/c=env:HG_EMPTY", "--secret a/b/c: the environment variable HG_EMPTY is empty: export it before the start"),
         ("a/b/c=file:/nowhere/at/all", "--secret a/b/c: /nowhere/at/all can't be read: No such file or directory"),
     ],
