@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
@@ -11,10 +12,17 @@ from google.protobuf.message import DecodeError, Message
 from headgate.envoy.resource import Resource, TypeUrl
 
 MAX_LENGTH = 1024
+#: Where a resource breaks a constraint of its message, Envoy says the whole message in protobuf's text form and only then
+#: what is wrong. After 4096 characters it stops.
+_DUMP = re.compile(r"goo\.gle/\w+\s.*?(?:\n: ?|\Z)", re.DOTALL)
+_CUT = "a constraint of its type is broken; which one, Envoy says in its log only"
 
 
 def envoy_words(message: str, resource: Resource) -> str:
-    """`message` in one line of at most MAX_LENGTH characters; any text of a SECRET's body in it becomes `[redacted]`."""
+    """`message` in one line of at most MAX_LENGTH characters, without a copy of the resource; any text of a SECRET's body
+    in it becomes `[redacted]`.
+    """
+    message = _DUMP.sub("", message).strip() or _CUT
     if resource.type_url is TypeUrl.SECRET:
         for text in sorted(_texts(resource), key=len, reverse=True):
             message = message.replace(text, "[redacted]")

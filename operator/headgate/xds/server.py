@@ -57,6 +57,8 @@ class ServerOptions:
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_time_ms", int(self.keepalive_interval * 1000)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
+            # gRPC's own pings (of its bandwidth probe) put the keepalive off, and would wait a minute for their answer.
+            ("grpc.http2.ping_timeout_ms", int(self.keepalive_timeout * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),

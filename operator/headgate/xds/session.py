@@ -123,7 +123,10 @@ class Session:
         except TimeoutError:
             self._traffic.cut += 1
             self._log.warning("xds.cut_off", reason="the proxy takes no data", seconds=self._write_timeout)
-            await self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the proxy takes no data")
+            # Not `context.abort`, which would wait here behind the write that does not end. By returning, gRPC is left to
+            # tell the proxy when it reads again, so that it comes back, or to drop all of it with the connection.
+            self._context.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
+            self._context.set_details("the proxy took no data")
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)

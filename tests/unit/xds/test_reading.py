@@ -60,6 +60,16 @@ def test_a_secret_never_shows_in_envoys_words() -> None:
     assert envoy_words("bad: line\\twith tab", resource(S, "key", message)) == "bad: [redacted]"
 
 
+def test_a_copy_of_the_resource_in_envoys_words_is_left_out() -> None:
+    dump = 'goo.gle/debugstr  \nname: "a"\nvirtual_hosts {\n  name: "a"\n}\n'
+    assert envoy_words(f"{dump}: Proto constraint validation failed (X.Y: too short)", make(R, "a")) == (
+        "Proto constraint validation failed (X.Y: too short)"
+    )
+    assert envoy_words(f"Field 'x' is missing in: {dump}", make(R, "a")) == "Field 'x' is missing in:"
+    # Envoy stops after 4096 characters, wherever it is then.
+    assert envoy_words(f"{dump}  routes {{\n   ...(truncated)", make(R, "a")).startswith("a constraint of its type")
+
+
 def test_words_are_bounded_and_a_broken_secret_does_no_harm() -> None:
     assert len(envoy_words("x" * 5000, make(R, "a"))) == MAX_LENGTH
     assert envoy_words("wrong", Resource(S, "a", "v", b"\xff\xff")) == "wrong"

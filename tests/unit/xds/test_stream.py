@@ -219,6 +219,20 @@ def test_going_back_to_what_the_proxy_has_sends_nothing() -> None:
     assert desk.verdict(route("a")) == Acked()
 
 
+def test_a_refused_version_that_is_wanted_again_is_tried_again_once_another_was_taken() -> None:
+    desk = Desk()
+    desk.load(cluster("a"), scope("a"), route("a"))
+    desk.publish(cluster("a"), scope("a"), route("a", n=2))
+    desk.ack(desk.expect(R, "a"), "no good")
+    desk.publish(cluster("a"), scope("a"), route("a", n=3))
+    third = desk.expect(R, "a")
+    desk.publish(cluster("a"), scope("a"), route("a", n=2))
+    desk.silent()
+    desk.ack(third)
+    desk.ack(desk.expect(R, "a"), "still no good")
+    assert desk.verdict(route("a", n=2)) == Rejected("still no good", ("t/g/1",))
+
+
 def test_a_few_changed_routes_go_one_by_one_and_many_in_bounded_batches() -> None:
     names = [f"r{i}" for i in range(10)]
     desk = Desk(Order(single_up_to=3, batch_resources=4))
@@ -378,6 +392,19 @@ def test_a_cluster_stays_while_a_refused_route_keeps_the_old_one_serving() -> No
     desk.publish(cluster("new"), scope("a"), route("a", "new", n=3))
     desk.ack(desk.expect(R, "a"))
     desk.expect(C, removed=["old"])
+
+
+def test_a_cluster_stays_that_a_route_of_a_refused_batch_may_lead_to() -> None:
+    desk = Desk(Order(single_up_to=0))
+    clusters = [cluster("old"), cluster("mid"), cluster("new")]
+    desk.load(*clusters, scope("a"), route("a", "old"), scope("b"), route("b", "new"))
+    desk.publish(*clusters, scope("a"), route("a", "mid", n=2), scope("b"), route("b", "new", n=2))
+    desk.ack(desk.expect(R, "a", "b"), "one of these")  # Envoy may have taken `a` before it came to `b`
+    desk.publish(cluster("new"), scope("a"), route("a", "new", n=3), scope("b"), route("b", "new"))
+    desk.ack(desk.expect(R, "a"), "no good")
+    desk.ack(desk.expect(R, "b"))
+    desk.now = 1000.0
+    desk.silent()
 
 
 def test_a_scope_refused_for_its_key_is_tried_again_when_a_scope_has_gone() -> None:
