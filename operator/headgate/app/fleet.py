@@ -29,7 +29,6 @@ _RECONNECT = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
 class _Member:
     supervisor: Supervisor
     listener: Listener
-    task: asyncio.Task[None] | None = None
 
 
 class Fleet:
@@ -49,6 +48,7 @@ class Fleet:
         self._members: dict[str, _Member] = {}
         self._wanted: Plan | None = None
         self._changed = asyncio.Event()
+        self._stepping = asyncio.Lock()
         self._stopping = False
 
     async def begin(self, plan: Plan, essential: str | None) -> None:
@@ -66,12 +66,13 @@ class Fleet:
         """Bring the Envoys in step with the Plans that `follow` is given. Ends only by being cancelled or failing."""
         async with asyncio.TaskGroup() as group:
             for member in self._members.values():
-                member.task = group.create_task(member.supervisor.run())
+                group.create_task(member.supervisor.run())
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if self._wanted is not None and not self._stopping:
-                    await self._step(self._wanted, group)
+                if self._wanted is not None:
+                    async with self._stepping:
+                        await self._step(self._wanted, group)
 
     def renew_identities(self) -> None:
         """New client certificates for all; Envoy reads them by itself."""
@@ -86,8 +87,9 @@ class Fleet:
     async def stop(self, *, drain: bool) -> None:
         """End all of them; calls in flight finish first, if `drain`."""
         self._stopping = True
-        await asyncio.gather(*(member.supervisor.stop(drain=drain) for member in self._members.values()))
-        self._members = {}
+        async with self._stepping:  # so that nothing is started behind our back
+            await asyncio.gather(*(member.supervisor.stop(drain=drain) for member in self._members.values()))
+            self._members = {}
 
     def hurry(self) -> None:
         """Do not wait for calls in flight any longer."""
@@ -101,20 +103,21 @@ class Fleet:
 
     async def _step(self, plan: Plan, group: asyncio.TaskGroup) -> None:
         for key in [key for key in self._members if key not in plan.gateways]:
-            member = self._members.pop(key)
-            await member.supervisor.stop()
+            await self._members[key].supervisor.stop()
+            del self._members[key]
             self._say(f"gateway {key} is gone, and its Envoy ended")
         for key, gateway in plan.gateways.items():
+            if self._stopping:
+                return
             member = self._members.get(key)
-            if member is not None:
-                if member.listener != gateway.listener:
-                    member.listener = gateway.listener
-                    member.supervisor.retry()
-            else:
-                await self._add(key, gateway, essential=False)
-                self._members[key].task = group.create_task(self._members[key].supervisor.run())
+            if member is None:
+                member = await self._add(key, gateway, essential=False)
+                group.create_task(member.supervisor.run())
+            elif member.listener != gateway.listener:
+                member.listener = gateway.listener
+                member.supervisor.retry()
 
-    async def _add(self, key: str, gateway: Gateway, *, essential: bool) -> None:
+    async def _add(self, key: str, gateway: Gateway, *, essential: bool) -> _Member:
         self._write_identity(key)
 
         def check_port() -> None:
@@ -135,6 +138,7 @@ class Fleet:
             if essential:
                 raise
             self._say(f"error: gateway {key}: {error}")
+        return member
 
     def _launch(self, key: str) -> Launch:
         directory = self._state.gateway(key)

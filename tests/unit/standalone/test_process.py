@@ -68,7 +68,6 @@ async def test_a_child_is_waited_for_and_reaped() -> None:
     found = identify(child.pid)
     assert found is not None
     handle = Handle(found, child=True)
-    assert handle.running
     handle.send(signal.SIGTERM)
     async with asyncio.timeout(10):
         assert await handle.wait() == "was ended by SIGTERM"
