@@ -25,6 +25,9 @@ def validate(folder: Path, secrets: Sequence[str]) -> None:
         print(problem)
     ours = sum(1 for item in world.items.values() if item.ours)
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise Failure(f"{count} in {folder}")
-    print(f"{folder}: {ours} objects of Headgate's in {world.files} files, nothing wrong")
+        raise Failure(f"{_count(len(problems), 'problem')} in {folder}")
+    print(f"{folder}: nothing wrong; {_count(ours, 'object')} of Headgate's in {_count(world.files, 'file')}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

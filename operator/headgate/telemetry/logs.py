@@ -11,9 +11,12 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+import structlog.tracebacks
 
 from headgate.model.refs import ObjectRef
 
+#: Without local variables: a Secret's plain text may be among them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -31,7 +34,7 @@ def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)]
         if terminal
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False, default=repr)]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=False, default=repr)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

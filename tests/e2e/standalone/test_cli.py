@@ -104,7 +104,7 @@ def test_validate_is_content_with_what_is_sound(tmp_path: Path) -> None:
     done = headgate("validate", "-f", str(tmp_path))
     assert (done.returncode, done.stdout) == (
         0,
-        f"{tmp_path}: 1 objects of Headgate's in 2 files, nothing wrong\n",
+        f"{tmp_path}: nothing wrong; 1 object of Headgate's in 2 files\n",
     )
     assert (
         done.stderr == "note: b.yaml:1 (document 1): apps/v1 Deployment: left out, Headgate does not read this kind\n"
