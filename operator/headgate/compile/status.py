@@ -7,7 +7,7 @@ so that a writer sees by identity that there is nothing to write.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -15,7 +15,8 @@ from headgate.api.base import GROUP
 from headgate.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from headgate.api.status import AncestorRef, AncestorStatus, GatewayStatus, PolicyInForce, PolicyStatus, UpstreamStatus
 from headgate.compile.wellbeing import Health, Wellbeing, wellbeing
-from headgate.model.observations import Acknowledgement, Acknowledgements, SectionReports
+from headgate.model.observations import Acknowledgement, Acknowledgements, SectionReport, SectionReports
+from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Judgement, Plan, TargetVerdict, Verdict
 
@@ -27,14 +28,20 @@ Document = UpstreamStatus | GatewayStatus | PolicyStatus
 Conditions = tuple[Condition, ...]
 
 
+#: What an upstream's wellbeing is judged by: the upstream as it is served, and the reports of each of its sections.
+_Heard = tuple[Upstream, tuple[tuple[SectionReport, ...], ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """All that a document depends on besides time. Compared to know whether to make another."""
+    """All that a document depends on besides time. Compared to know whether to make another. `heard` is compared first:
+    most reports say nothing new, and judging ten thousand upstreams to find that out would take longer."""
 
     verdict: Verdict
     proxies: tuple[tuple[int, Acknowledgement], ...] = ()
     attached: int = 0
     wellbeing: Wellbeing | None = None
+    heard: _Heard | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +61,36 @@ def statuses(
 ) -> Mapping[ObjectRef, Status]:
     """The status of every object that the Plan has a verdict on. An unchanged one is the very object in `previous`."""
     found = {}
+    connected = {key: acks.connected(key) for key in plan.gateways}
     for ref, verdict in plan.verdicts.items():
         before = previous.get(ref)
-        inputs = _inputs(plan, verdict, acks, reports)
-        if before is not None and before.inputs is not None and _same(before.inputs, inputs):
+        proxies = tuple([(connected.get(key, 0), acks.of(key, ref)) for key in verdict.gateways])
+        heard = _heard(plan, verdict, reports) if ref.kind == "UpstreamService" else None
+        known = before.inputs if before is not None else None
+        if (
+            known is not None
+            and known.verdict is verdict
+            and known.proxies == proxies
+            and known.heard == heard
+            and ref.kind != "IntegrationGateway"
+            and before is not None
+        ):
+            found[ref] = before
+            continue
+        inputs = _inputs(plan, verdict, proxies, heard)
+        if before is not None and known == inputs:
             found[ref] = before
         else:
             found[ref] = Status(_document(inputs, before.document if before else None, now), inputs)
     return MappingProxyType(found)
 
 
-def _same(one: _Inputs, other: _Inputs) -> bool:
-    return (one.verdict is other.verdict or one.verdict == other.verdict) and (
-        (one.proxies, one.attached, one.wellbeing) == (other.proxies, other.attached, other.wellbeing)
-    )
-
-
-def _inputs(plan: Plan, verdict: Verdict, acks: Acknowledgements, reports: SectionReports) -> _Inputs:
-    proxies = tuple((acks.connected(gateway), acks.of(gateway, verdict.ref)) for gateway in verdict.gateways)
+def _inputs(
+    plan: Plan, verdict: Verdict, proxies: tuple[tuple[int, Acknowledgement], ...], heard: _Heard | None
+) -> _Inputs:
     match verdict.ref.kind:
         case "UpstreamService":
-            return _Inputs(verdict, proxies, wellbeing=_wellbeing(plan, verdict, reports))
+            return _Inputs(verdict, proxies, wellbeing=_wellbeing(heard), heard=heard)
         case "IntegrationGateway":
             gateway = plan.gateways.get(verdict.ref.key)
             return _Inputs(verdict, proxies, attached=len(gateway.upstreams) if gateway else 0)
@@ -82,13 +98,19 @@ def _inputs(plan: Plan, verdict: Verdict, acks: Acknowledgements, reports: Secti
             return _Inputs(verdict, proxies)
 
 
-def _wellbeing(plan: Plan, verdict: Verdict, reports: SectionReports) -> Wellbeing:
+def _heard(plan: Plan, verdict: Verdict, reports: SectionReports) -> _Heard | None:
     if not verdict.gateways:
-        return Wellbeing()
+        return None
     upstream = plan.gateways[verdict.gateways[0]].upstreams[verdict.ref.key]
-    return wellbeing(
-        (section.name, section.breaker is not None, reports.get(section.id, ())) for section in upstream.sections
-    )
+    return upstream, tuple([reports.get(section.id, ()) for section in upstream.sections])
+
+
+def _wellbeing(heard: _Heard | None) -> Wellbeing:
+    if heard is None:
+        return Wellbeing()
+    upstream, reports = heard
+    sections = zip(upstream.sections, reports, strict=True)
+    return wellbeing((section.name, section.breaker is not None, said) for section, said in sections)
 
 
 def _document(inputs: _Inputs, before: Document | None, now: datetime) -> Document:
