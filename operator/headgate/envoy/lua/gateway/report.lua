@@ -1,18 +1,21 @@
--- What the operator is told of a section: dynamic metadata that an access log filter picks out. At each transition, every
--- second in the ten seconds after one (the call that caused it may be a stream that is logged only when it ends), else
--- every ten seconds while there are calls. Each report is whole, so a lost one is made good by the next.
--- The fields are those of SectionReport in metadata.py.
+-- What the operator is told of a section: dynamic metadata that an access log filter picks out. At the end of its first
+-- call, at each transition, every second while calls fail and in the ten seconds after a transition (the call that caused
+-- it may be a stream that is logged only when it ends), else every ten seconds while there are calls. Each report is
+-- whole, so a lost one is made good by the next. The fields are those of SectionReport in metadata.py.
 
 local reports = {}
 do
   local SELDOM, OFTEN = 10000, 1000
 
   local function due(state, now)
-    if state.changed or not state.reported then
+    if not state.reported then
+      return state.event ~= "" or breakers.counts(state, now) > 0 -- before that there is nothing to tell
+    elseif state.changed then
       return true
     end
-    local every = now - state.since < SELDOM and state.generation > 0 and OFTEN or SELDOM
-    return now - state.reported >= every
+    local unsettled = now - state.since < SELDOM and state.generation > 0
+    local often = unsettled or state.row > 0 or state.told_failing
+    return now - state.reported >= (often and OFTEN or SELDOM)
   end
 
   function reports.emit(handle, section, now)
@@ -20,7 +23,7 @@ do
     if not due(state, now) then
       return
     end
-    state.changed, state.reported = false, now
+    state.changed, state.reported, state.told_failing = false, now, state.row > 0
     local wall = clock.wall(handle)
     local calls, failed = breakers.counts(state, now)
     handle:streamInfo():dynamicMetadata():set(NAMES.report_namespace, NAMES.report_key, {
