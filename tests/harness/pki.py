@@ -16,10 +16,12 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = dt.timedelta(days=1)
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,9 @@ class Authority:
         """A server certificate that has URI names (a SPIFFE identity, say) besides `name`."""
         return self._leaf((name,), ExtendedKeyUsageOID.SERVER_AUTH, uris=uris)
 
-    def client(self, name: str, *, uris: Sequence[str] = ()) -> Identity:
-        """A client certificate; `uris` become URI names (a SPIFFE identity, say)."""
-        return self._leaf((name,), ExtendedKeyUsageOID.CLIENT_AUTH, uris=uris)
+    def client(self, name: str, *, uris: Sequence[str] = (), key: PrivateKey | None = None) -> Identity:
+        """A client certificate; `uris` become URI names (a SPIFFE identity, say). `key`: another one than usual."""
+        return self._leaf((name,), ExtendedKeyUsageOID.CLIENT_AUTH, uris=uris, key=key)
 
     def expired(self, *names: str) -> Identity:
         """A server certificate that ran out yesterday."""
@@ -106,8 +108,9 @@ class Authority:
         *,
         uris: Sequence[str] = (),
         validity: tuple[dt.timedelta, dt.timedelta] = (-_DAY, 365 * _DAY),
+        key: PrivateKey | None = None,
     ) -> Identity:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         alternatives = [_general_name(n) for n in names] + [x509.UniformResourceIdentifier(u) for u in uris]
         certificate = (
             _builder(_subject(names[0]), self.certificate.subject, key.public_key(), validity)
@@ -168,7 +171,7 @@ def _general_name(name: str) -> x509.GeneralName:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: PublicKey,
     validity: tuple[dt.timedelta, dt.timedelta],
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
