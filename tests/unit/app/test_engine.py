@@ -10,6 +10,8 @@ import pytest
 from headgate.api.upstream import UpstreamService
 from headgate.app import engine as engine_module
 from headgate.app.engine import Engine, Outlook
+from headgate.compile.world import compile_snapshot
+from headgate.envoy.render import render
 from headgate.envoy.resource import Resources, TypeUrl
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Settings
@@ -87,7 +89,7 @@ async def test_a_bug_in_compile_keeps_the_last_plan(monkeypatch: pytest.MonkeyPa
     try:
         rig.declare("one")
         await until(lambda: rig.plans)
-        sound = engine_module.compile_snapshot
+        sound = compile_snapshot
 
         def broken(*_: object) -> Plan:
             raise ZeroDivisionError
@@ -111,7 +113,7 @@ async def test_a_bug_in_rendering_keeps_what_that_gateway_has(monkeypatch: pytes
     try:
         rig.declare("one")
         await until(lambda: rig.plans)
-        sound = engine_module.render
+        sound = render
 
         def broken(*_: object) -> Resources:
             raise ZeroDivisionError
