@@ -39,10 +39,10 @@ async def drain(call: AdsCall) -> None:
         pass
 
 
-async def refusal(fleet: Fleet, gateway: str | None, **claims: str) -> grpc.aio.AioRpcError:
+async def refusal(fleet: Fleet, gateway: str | None, cluster: str = "test/gw") -> grpc.aio.AioRpcError:
     """How a raw client is turned away."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async with fleet.call(gateway, **claims) as call:
+        async with fleet.call(gateway, cluster=cluster) as call:
             await asyncio.wait_for(call.read(), 10)
     return caught.value
 
@@ -86,6 +86,15 @@ async def test_an_envoy_with_a_certificate_for_another_gateway_gets_nothing() ->
         )
         assert envoy.stat("cluster_manager.cds.update_success") == 0
         assert not envoy.is_ready()
+
+
+async def test_a_certificate_that_names_no_gateway_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Fleet(TCP) as fleet:
+        fleet.publish()
+        monkeypatch.setattr("headgate.xds.pki.gateway_id", lambda _: "spiffe://headgate/someone")
+        error = await refusal(fleet, "test/gw")
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "names no gateway" in (error.details() or "")
 
 
 async def test_without_a_client_certificate_there_is_no_connection() -> None:
@@ -187,7 +196,7 @@ async def test_a_new_connection_meets_the_renewed_certificate() -> None:
 
 
 async def test_a_proxy_that_never_reads_holds_up_nobody_and_is_cut_off() -> None:
-    async with Fleet(ServerOptions(write_timeout=2.0)) as fleet:
+    async with Fleet(ServerOptions(write_timeout=4.0)) as fleet:
         port = free_port()
         fleet.publish(handmade.listener(port), *fleet.upstream("a"))
         bulk = [handmade.direct(f"bulk{n}", "x" * 4000) for n in range(3000)]
@@ -207,7 +216,7 @@ async def test_a_proxy_that_never_reads_holds_up_nobody_and_is_cut_off() -> None
                 before = loop.time()
                 fleet.publish(changed)
                 await until_reply(port, "a", partial(has_revision, f"r{rounds}"))
-                assert loop.time() - before < 1.0, "the other proxy was held up"
+                assert loop.time() - before < 3.0, "the other proxy was held up"
             assert rounds > 10
             await eventually(lambda: fleet.view().connected == 1, "the idle one to be forgotten")
             assert fleet.server.stats().of(TypeUrl.ROUTE).resources < len(bulk), "it never had to take all of it"
@@ -236,6 +245,27 @@ async def test_a_frozen_envoy_is_noticed_and_gets_only_the_newest_state_when_it_
         await fleet.acked()
         assert (await get(port, "a")).revision == "99"
         assert fleet.sent() - before <= 1
+
+
+async def test_a_caller_that_says_nothing_is_sent_away() -> None:
+    async with Fleet(ServerOptions(first_request_timeout=0.2)) as fleet:
+        async with fleet.call(silent=True) as call:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await asyncio.wait_for(call.read(), 10)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert fleet.view().connected == 0
+
+
+async def test_a_type_that_is_not_served_is_left_unanswered_and_harms_nothing() -> None:
+    async with Fleet(TCP) as fleet:
+        fleet.publish(*fleet.upstream("a"))
+        async with fleet.call() as call:
+            assert (await asyncio.wait_for(call.read(), 10)).resources[0].name == "a"
+            with capture_logs() as logs:
+                await call.write(discovery_pb2.DeltaDiscoveryRequest(type_url="type.googleapis.com/no.Such"))
+                await eventually(lambda: any(line["event"] == "xds.unknown_type" for line in logs), "a log line")
+            fleet.publish(*fleet.upstream("b"))
+            assert (await asyncio.wait_for(call.read(), 10)).resources[0].name == "b"
 
 
 async def test_connections_end_at_their_age_and_nothing_is_lost() -> None:

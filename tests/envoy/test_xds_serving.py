@@ -75,6 +75,17 @@ async def test_a_change_sends_that_and_nothing_else(fleet: Fleet) -> None:
     assert after.of(TypeUrl.ROUTE).bytes - before.of(TypeUrl.ROUTE).bytes < len(changed.body) + 250
 
 
+async def test_an_equal_state_sends_nothing_and_is_what_the_feedback_speaks_of(fleet: Fleet) -> None:
+    fleet.publish(handmade.listener(free_port()), *fleet.upstream("a"))
+    await fleet.envoy().wait_ready()
+    await fleet.acked()
+    before, sent = fleet.view(), fleet.sent()
+    fleet.publish()
+    assert fleet.view().resources is not before.resources
+    await fleet.acked()
+    assert fleet.sent() == sent
+
+
 async def test_upstreams_come_and_go(fleet: Fleet) -> None:
     port = free_port()
     fleet.publish(handmade.listener(port), *fleet.upstream("a"))

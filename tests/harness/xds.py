@@ -148,20 +148,24 @@ class Fleet:
 
     @asynccontextmanager
     async def call(
-        self, gateway: str | None = GATEWAY, *, node: str = "raw", cluster: str = GATEWAY, options: Any = ()
+        self, gateway: str | None = GATEWAY, *, node: str = "raw", cluster: str = GATEWAY, silent: bool = False
     ) -> AsyncIterator[AdsCall]:
-        """A raw delta ADS call that has asked for all clusters. `gateway` None: without a client certificate."""
+        """A raw delta ADS call that has asked for all clusters, or (`silent`) for nothing.
+
+        `gateway` None: without a client certificate.
+        """
         client = self.authority.client(gateway) if gateway else None
         credentials = grpc.ssl_channel_credentials(
             self.authority.roots_pem, client.key_pem if client else None, client.chain_pem if client else None
         )
         # gRPC's own client checks a DNS name.
         name = ("grpc.ssl_target_name_override", "localhost")
-        async with grpc.aio.secure_channel(self.address, credentials, options=(name, *options)) as channel:
+        async with grpc.aio.secure_channel(self.address, credentials, options=(name,)) as channel:
             call = Stub(channel).DeltaAggregatedResources()
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=TypeUrl.CLUSTER)
             request.node.id, request.node.cluster = f"{cluster}/{node}", cluster
-            await call.write(request)
+            if not silent:
+                await call.write(request)
             try:
                 yield call
             finally:

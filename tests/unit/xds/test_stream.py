@@ -122,8 +122,10 @@ def test_an_explicit_star_is_a_wildcard_and_may_be_taken_back() -> None:
     desk.ack(desk.expect(C, "a", "b"))
     desk.ask(C, drop=["*"])
     desk.publish(cluster("a", 2), cluster("b", 2))
-    desk.expect(C, "b")
+    desk.ack(desk.expect(C, "b"))
     desk.silent()
+    desk.ask(C, "*")
+    desk.expect(C, "a")
 
 
 def test_what_a_reconnecting_proxy_has_is_not_sent_and_what_is_gone_is_removed() -> None:
@@ -330,6 +332,37 @@ def test_a_listener_waits_for_all_clusters() -> None:
     desk.silent()
     desk.ack(clusters)
     desk.expect(LI, "in")
+
+
+def test_a_listener_is_not_removed_while_its_successor_waits() -> None:
+    desk = Desk()
+    desk.load(cluster("a"), make(LI, "old"))
+    desk.publish(cluster("a", 2), make(LI, "new"))
+    clusters = desk.expect(C, "a")
+    desk.silent()
+    desk.ack(clusters)
+    new = desk.expect(LI, "new")
+    desk.silent()
+    desk.ack(new)
+    desk.expect(LI, removed=["old"])
+
+
+def test_endpoints_go_with_their_cluster_and_an_unknown_one_is_answered() -> None:
+    desk = Desk()
+    desk.publish(cluster("a"), make(TypeUrl.ENDPOINT, "a"))
+    desk.ask(C)
+    desk.ask(TypeUrl.ENDPOINT, "a", "b")
+    desk.expect(C, "a")
+    desk.expect(TypeUrl.ENDPOINT, "a")
+    desk.expect(TypeUrl.ENDPOINT, removed=["b"])
+
+
+def test_a_refused_removal_is_not_repeated() -> None:
+    desk = Desk()
+    desk.load(make(LI, "a"))
+    desk.publish()
+    desk.ack(desk.expect(LI, removed=["a"]), "no")
+    desk.silent()
 
 
 def test_types_that_are_not_asked_for_block_nothing() -> None:
