@@ -11,7 +11,7 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -52,6 +52,8 @@ class Options:
     secrets: tuple[SecretOption, ...] = ()
     dns_resolvers: tuple[str, ...] = ()
     pace: Pace = field(default_factory=Pace)
+    #: How long certificates of the xDS port live.
+    certificate_lifetime: timedelta = timedelta(hours=24)
 
 
 class _Stop(Exception):
@@ -101,7 +103,7 @@ class Standalone:
                 before.setdefault(record.file, []).append(record.manifest)
         folder = Folder(options.folder, options.secrets, before)
         self._source = FolderSource(folder, self._store, records, self._read)
-        self._authority = CertificateAuthority(self._state.pki)
+        self._authority = CertificateAuthority(self._state.pki, leaf_lifetime=options.certificate_lifetime)
         self._tls = ServerTls(self._authority)
         self._reports = Reports(self._wake)
         self._xds = XdsServer(self._tls, on_feedback=self._wake, add_services=[self._reports.add_to])
@@ -213,11 +215,15 @@ class Standalone:
         return True
 
     async def _renew(self) -> None:
+        """Certificates, when it is time by the wall clock: a machine that slept finds out within a minute."""
         while True:
             due = (self._tls.current.credential.renew_at - datetime.now(UTC)).total_seconds()
-            await asyncio.sleep(max(due, 1.0))
+            if due > 0:
+                await asyncio.sleep(min(due, 60.0))
+                continue
             self._tls.renew()
             self._fleet.renew_identities()
+            _log.info("run.certificates_renewed")
 
     async def _end(self) -> None:
         await self._stopping.wait()

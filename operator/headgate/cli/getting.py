@@ -87,7 +87,6 @@ def watch(state: StateDirectory, question: Question) -> None:
         step=20,
         rust_timeout=500,
         yield_on_timeout=True,
-        raise_interrupt=False,
     )
     while True:
         alive = _process(state) is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +56,12 @@ def run(
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except OSError:
+        # Nobody reads any more (`| head`, a closed terminal): that is the end of the run, an orderly one.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _spell(place: tuple[str, int]) -> str:

@@ -17,17 +17,21 @@ from watchfiles import Change, awatch
 _log = structlog.stdlib.get_logger("headgate.files")
 #: Milliseconds of quiet after which what was gathered is told, and the longest that gathering may take.
 _STEP, _DEBOUNCE = 20, 200
-#: Seconds between looks for a folder that is not there.
-_ABSENT = 0.5
 
 
 class Watch:
-    """`root`, all below it but what is under `ignored`, and single `files` elsewhere."""
+    """`root`, all below it but what is under `ignored`, and single `files` elsewhere.
 
-    def __init__(self, root: Path, files: Sequence[Path] = (), ignored: Path | None = None) -> None:
+    Every `look` seconds it is made sure that the folders are still the ones that are watched.
+    """
+
+    def __init__(
+        self, root: Path, files: Sequence[Path] = (), ignored: Path | None = None, *, look: float = 1.0
+    ) -> None:
         self._root = root.absolute()
         self._files = tuple(file.absolute() for file in files)
         self._ignored = None if ignored is None else str(ignored.absolute())
+        self._look = look
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -58,7 +62,7 @@ class Watch:
         while True:
             identity = _identity(folder)
             if identity is None:
-                await asyncio.sleep(_ABSENT)
+                await asyncio.sleep(self._look)
                 continue
             self._changed.set()
             try:
@@ -69,7 +73,7 @@ class Watch:
                     step=_STEP,
                     recursive=recursive,
                     force_polling=polling,
-                    rust_timeout=1000,
+                    rust_timeout=int(self._look * 1000),
                     yield_on_timeout=True,
                 )
                 first = True
@@ -86,7 +90,7 @@ class Watch:
                 if _identity(folder) == identity and not polling:
                     _log.warning("files.polling", folder=str(folder), error=str(error))
                     polling = True
-                await asyncio.sleep(_ABSENT)
+                await asyncio.sleep(self._look)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
