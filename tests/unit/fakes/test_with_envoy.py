@@ -99,9 +99,10 @@ async def test_raw_faults_are_faults_to_envoy(tmp_path: Path) -> None:
         with Envoy(bootstrap(port, plain), tmp_path) as envoy:
             await envoy.wait_ready()
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-                for flag in faults.values():
+                for flags in faults.values():
                     answer = await client.get("/")
-                    assert (answer.status_code // 100, answer.headers["x-flags"]) == (5, flag)
+                    assert answer.status_code // 100 == 5
+                    assert answer.headers["x-flags"] in flags
                 assert (await client.get("/")).text == "ok"
 
 
