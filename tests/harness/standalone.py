@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from harness.headgate import Headgate
@@ -32,6 +33,14 @@ def envoy(runner: Headgate) -> Process:
 def position(runner: Headgate) -> int:
     """Where the log ends now, for `wait_log(offset=...)`."""
     return runner.log_file.stat().st_size
+
+
+def answering(runner: Headgate, name: str, status: int, timeout: float = 10.0) -> None:
+    """Wait until calls of this upstream are answered so: what is removed goes from the proxy without an acknowledgement."""
+    deadline = time.monotonic() + timeout
+    while (seen := runner.call(name).status_code) != status:
+        assert time.monotonic() < deadline, f"{name} still answers {seen}, not {status}"
+        time.sleep(0.02)
 
 
 def files_below(root: Path) -> list[Path]:

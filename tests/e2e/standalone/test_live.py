@@ -16,7 +16,7 @@ from harness.dns import DnsServer
 from harness.gateway import Form
 from harness.headgate import Headgate
 from harness.ports import free_port
-from harness.standalone import envoy, position, upstream
+from harness.standalone import answering, envoy, position, upstream
 
 FOLDERS = Path(__file__).resolve().parents[2] / "golden" / "folders"
 
@@ -60,7 +60,7 @@ def test_ten_broken_folders_while_it_runs(tmp_path: Path, provider: FakeServer, 
             runner.delete("broken")
             runner.delete("sound")
             runner.wait_gone("UpstreamService", "sound")
-            assert runner.call("sound").status_code == 404
+            answering(runner, "sound", 404)
         shutil.rmtree(runner.folder)
 
 
@@ -83,7 +83,7 @@ def test_edits_are_said_once_they_are_in_force(runner: Headgate, provider: FakeS
     dangling = r"error: retry\.yaml:5 \(document 1\): RetryPolicy default/r: .*there is no UpstreamService default/two"
     runner.wait_log(dangling, offset=offset)
     runner.wait_gone("UpstreamService", "two")
-    assert runner.call("two").status_code == 404
+    answering(runner, "two", 404)
 
 
 def test_a_file_that_is_renamed_changes_nothing(runner: Headgate) -> None:
