@@ -87,6 +87,10 @@ class Space:
         """Declare it no longer."""
         del self._documents[kind, name]
 
+    def forget(self, kind: str, name: str) -> None:
+        """Like `drop`, for what may not be there."""
+        self._documents.pop((kind, name), None)
+
     def write(self) -> None:
         """Write what is declared, without waiting for anything."""
         self.headgate.apply(self.namespace, yaml.safe_dump_all(self._documents.values(), sort_keys=False))
