@@ -7,7 +7,6 @@ the last Plan, or the last resources of that gateway, is logged and counted, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,6 @@ from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources
 from headgate.model.refs import ObjectRef
-from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Plan
 from headgate.store import Store
 from headgate.xds.acknowledgements import Answers
@@ -96,7 +94,7 @@ class Engine:
             _log.exception("engine.compile_failed", failures=self.counts.compile_failures)
             return
         self._store.accept(plan)
-        rendered = await asyncio.to_thread(self._render, plan, snapshot)
+        rendered = await asyncio.to_thread(self._render, plan)
         for key, resources in rendered.items():
             self._xds.publish(key, resources)
         for key in self._published - plan.gateways.keys():
@@ -114,7 +112,7 @@ class Engine:
         self._statuses = statuses(self.plan, answers, self._reports.all(), self._statuses, datetime.now(UTC))
         self._on_outlook(Outlook(self.plan, answers, self._statuses))
 
-    def _render(self, plan: Plan, _snapshot: Snapshot) -> dict[str, Resources]:
+    def _render(self, plan: Plan) -> dict[str, Resources]:
         rendered = {}
         for key, gateway in plan.gateways.items():
             try:
@@ -132,6 +130,5 @@ class Engine:
         finally:
             for task in waiting:
                 task.cancel()
-            for task in waiting:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            # Not `await task`, whose CancelledError could as well be the one that is meant for us.
+            await asyncio.wait(waiting)

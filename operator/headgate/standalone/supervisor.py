@@ -190,9 +190,10 @@ class Supervisor:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child.pid, 0)
             raise OSError(f"{launch.binary} ended at once:{self._last_words()}")
+        # First of all: whatever fails from here on, this Envoy is not left to itself with the port.
+        self._handle = Handle(process, child=True)
         record = {"gateway": launch.key, "process": process.to_json(), "fingerprint": launch.fingerprint()}
         StateDirectory.write(launch.record_file, record)
-        self._handle = Handle(process, child=True)
 
     async def _drain(self, handle: Handle) -> None:
         """Refuse new connections, then wait until no call is in flight."""

@@ -127,3 +127,19 @@ async def test_a_bug_in_rendering_keeps_what_that_gateway_has(monkeypatch: pytes
         await until(lambda: len(rig.routes()) == 3)
     finally:
         task.cancel()
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_it_ends_when_cancelled_at_whatever_moment(steps: int) -> None:
+    """A cancellation that is swallowed would leave `headgate run` waiting for ever at its end."""
+    rig = Rig()
+    task = asyncio.create_task(rig.engine.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rig.engine.wake()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    task.cancel()
+    assert done == {task}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from harness.ports import free_port
 from headgate.standalone.admin import ask
 from headgate.standalone.launch import Launch, NoEnvoy, PortTaken, find_envoy, require_free
 from headgate.standalone.process import ProcessId, identify
+from headgate.standalone.state import StateDirectory
 from headgate.standalone.supervisor import Pace, Supervisor, running, tail
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters"
@@ -317,6 +319,20 @@ async def test_a_taken_port_is_told_before_anything_starts(rig: Rig) -> None:
         f"can't listen on 127.0.0.1:{rig.port}: address already in use: stop what listens there, or choose another address"
     )
     assert rig.left() is None
+
+
+async def test_one_that_can_not_be_recorded_is_not_left_to_itself(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(StateDirectory, "write", staticmethod(full))
+    supervisor = rig.supervisor()
+    with pytest.raises(OSError, match="No space left"):
+        await supervisor.begin()
+    process = supervisor.process
+    assert process is not None
+    await supervisor.stop(drain=False)
+    assert not process.alive()
 
 
 async def test_the_log_does_not_grow_without_bound(rig: Rig) -> None:
