@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,9 @@ class OneProxy:
 
     def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
         return ACKNOWLEDGED
+
+    def told(self, gateway: str) -> Iterable[ObjectRef]:
+        return ()
 
 
 @dataclass(frozen=True)

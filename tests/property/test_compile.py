@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 
@@ -41,6 +41,9 @@ class OneProxy:
 
     def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
         return ACKNOWLEDGED
+
+    def told(self, gateway: str) -> Iterable[ObjectRef]:
+        return ()
 
 
 def store(puts: Sequence[Put], data: Sequence[DataObject], *, implied: bool = True) -> Store:

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import TypeVar
 
 from headgate.compile import verdicts
 from headgate.compile.memo import Memo, Slot
 from headgate.compile.outcome import Outcome
+from headgate.compile.replaced import replaced
 from headgate.model.plan import Gateway, Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Plan
 
-K = TypeVar("K")
-V = TypeVar("V")
 #: More than this many at once are put together with everything else.
 FEW = 256
 
@@ -60,8 +57,8 @@ def patched(snapshot: Snapshot, memo: Memo, new: Touched) -> Plan | None:
             good[ref] = outcome.declared.revision
     result = Plan(
         gateways=_gateways(plan.gateways, new.outcomes),
-        verdicts=_with(plan.verdicts, {ref: verdict for ref, (_, verdict) in judged.items()}),
-        good=_with(plan.good, good),
+        verdicts=replaced(plan.verdicts, {ref: verdict for ref, (_, verdict) in judged.items()}),
+        good=replaced(plan.good, good),
         references=plan.references,
     )
     memo.snapshot, memo.plan = snapshot, result
@@ -100,17 +97,7 @@ def _gateways(before: Mapping[str, Gateway], outcomes: Mapping[str, Outcome]) ->
             raise AssertionError("what is not served is not contained")
         if before[outcome.gateway].upstreams[key] is not version.upstream:
             changed.setdefault(outcome.gateway, {})[key] = version.upstream
-    return _with(
+    return replaced(
         before,
-        {key: replace(before[key], upstreams=_with(before[key].upstreams, found)) for key, found in changed.items()},
+        {key: replace(before[key], upstreams=replaced(before[key].upstreams, found)) for key, found in changed.items()},
     )
-
-
-def _with(before: Mapping[K, V], changed: Mapping[K, V]) -> Mapping[K, V]:
-    """The same map if nothing in it is another object now."""
-    if all(before.get(key) is value for key, value in changed.items()):
-        return before
-    # Its own `copy` does not hash ten thousand keys again, as `dict(before)` would.
-    after = before.copy() if isinstance(before, MappingProxyType) else dict(before)
-    after.update(changed)
-    return MappingProxyType(after)

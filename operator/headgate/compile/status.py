@@ -14,6 +14,7 @@ from types import MappingProxyType
 from headgate.api.base import GROUP
 from headgate.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from headgate.api.status import AncestorRef, AncestorStatus, GatewayStatus, PolicyInForce, PolicyStatus, UpstreamStatus
+from headgate.compile.replaced import replaced
 from headgate.compile.wellbeing import Health, Wellbeing, wellbeing
 from headgate.model.observations import Acknowledgement, Acknowledgements, SectionReport, SectionReports
 from headgate.model.plan import Upstream
@@ -52,37 +53,87 @@ class Status:
     inputs: _Inputs | None = None
 
 
+@dataclass(slots=True)
+class StatusMemo:
+    """What the last call was given, and gave. It belongs to one caller and thread; it changes how long a call takes, and
+    never what comes out."""
+
+    plan: Plan | None = field(default=None, repr=False)
+    connected: Mapping[str, int] = field(default_factory=dict)
+    told: frozenset[ObjectRef] = frozenset()
+    reports: SectionReports = field(default_factory=dict, repr=False)
+    result: Mapping[ObjectRef, Status] | None = field(default=None, repr=False)
+
+
 def statuses(
     plan: Plan,
     acks: Acknowledgements,
     reports: SectionReports,
     previous: Mapping[ObjectRef, Status],
     now: datetime,
+    memo: StatusMemo | None = None,
 ) -> Mapping[ObjectRef, Status]:
-    """The status of every object that the Plan has a verdict on. An unchanged one is the very object in `previous`."""
-    found = {}
+    """The status of every object that the Plan has a verdict on. An unchanged one is the very object in `previous`.
+
+    `memo` is for a caller that gives as `previous` what it got the last time: then only what may have changed is looked
+    at. `reports` must not be changed afterwards.
+    """
+    memo = memo if memo is not None else StatusMemo()
     connected = {key: acks.connected(key) for key in plan.gateways}
-    for ref, verdict in plan.verdicts.items():
+    told = frozenset(ref for key in plan.gateways for ref in acks.told(key))
+    touched = _touched(plan, connected, told, reports, memo) if memo.result is previous else None
+    made = {}
+    for ref in plan.verdicts if touched is None else touched:
         before = previous.get(ref)
-        proxies = tuple([(connected.get(key, 0), acks.of(key, ref)) for key in verdict.gateways])
-        heard = _heard(plan, verdict, reports) if ref.kind == "UpstreamService" else None
-        known = before.inputs if before is not None else None
-        if (
-            known is not None
-            and known.verdict is verdict
-            and known.proxies == proxies
-            and known.heard == heard
-            and ref.kind != "IntegrationGateway"
-            and before is not None
-        ):
-            found[ref] = before
-            continue
+        status = _status(plan, plan.verdicts[ref], acks, reports, before, now)
+        if touched is None or status is not before:
+            made[ref] = status
+    result = MappingProxyType(made) if touched is None else replaced(previous, made)
+    memo.plan, memo.connected, memo.told, memo.reports, memo.result = plan, connected, told, reports, result
+    return result
+
+
+def _touched(
+    plan: Plan, connected: Mapping[str, int], told: frozenset[ObjectRef], reports: SectionReports, memo: StatusMemo
+) -> set[ObjectRef] | None:
+    """The objects whose status may be another one than last time's; None where that may be all."""
+    before = memo.plan
+    if before is None or memo.connected != connected or before.verdicts.keys() != plan.verdicts.keys():
+        return None
+    touched = set(told | memo.told)
+    if before.verdicts is not plan.verdicts:
+        touched.update(ref for ref, verdict in plan.verdicts.items() if before.verdicts[ref] is not verdict)
+    for key, gateway in plan.gateways.items():
+        touched.add(gateway.ref)
+        one = before.gateways[key].upstreams if key in before.gateways else {}
+        if one is not gateway.upstreams:
+            touched.update(each.ref for name, each in gateway.upstreams.items() if one.get(name) is not each)
+    sections = {key for key in memo.reports.keys() | reports.keys() if memo.reports.get(key) != reports.get(key)}
+    touched.update(ObjectRef("UpstreamService", *section.split("/")[:2]) for section in sections)
+    return touched & plan.verdicts.keys()
+
+
+def _status(
+    plan: Plan,
+    verdict: Verdict,
+    acks: Acknowledgements,
+    reports: SectionReports,
+    before: Status | None,
+    now: datetime,
+) -> Status:
+    """One object's status; `before` if that says the same."""
+    ref = verdict.ref
+    proxies = tuple((acks.connected(key), acks.of(key, ref)) for key in verdict.gateways)
+    heard = _heard(plan, verdict, reports) if ref.kind == "UpstreamService" else None
+    if before is None:
         inputs = _inputs(plan, verdict, proxies, heard)
-        if before is not None and known == inputs:
-            found[ref] = before
-        else:
-            found[ref] = Status(_document(inputs, before.document if before else None, now), inputs)
-    return MappingProxyType(found)
+        return Status(_document(inputs, None, now), inputs)
+    known = before.inputs
+    same = (proxies, heard)
+    if heard is not None and known is not None and known.verdict is verdict and (known.proxies, known.heard) == same:
+        return before
+    inputs = _inputs(plan, verdict, proxies, heard)
+    return before if known == inputs else Status(_document(inputs, before.document, now), inputs)
 
 
 def _inputs(

@@ -6,7 +6,7 @@ state that does not change while one compile of statuses reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -39,7 +39,11 @@ class Acknowledgements(Protocol):
         ...
 
     def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
-        """How they took what `owner` owns. Asked once per object: it has to cost little where there is nothing to tell."""
+        """How they took what `owner` owns."""
+        ...
+
+    def told(self, gateway: str) -> Iterable[ObjectRef]:
+        """The owners of which there is something to tell: `of` is ACKNOWLEDGED for all others."""
         ...
 
 

@@ -38,6 +38,10 @@ class Answers:
         """How they took what `owner` owns."""
         return self._owners.get(gateway, {}).get(owner, ACKNOWLEDGED)
 
+    def told(self, gateway: str) -> Iterable[ObjectRef]:
+        """The owners of what is open or refused."""
+        return self._owners.get(gateway, {}).keys()
+
     def settled(self, gateway: str) -> bool:
         """Is a proxy connected, and has each answered for all that is published?"""
         view = self._views.get(gateway)

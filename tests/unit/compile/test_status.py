@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +36,9 @@ class Proxies:
 
     def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
         return self.said.get(owner, ACKNOWLEDGED)
+
+    def told(self, gateway: str) -> Iterable[ObjectRef]:
+        return self.said
 
 
 def world(text: str = "") -> Plan:

@@ -1,0 +1,151 @@
+"""With a memo, statuses cost what may have changed; they are what they would be without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+
+from harness.declare import EDGE, World, on_gateway, policy, upstream
+from headgate.compile import status as status_
+from headgate.compile.status import Status, StatusMemo, statuses
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, SectionReport
+from headgate.model.refs import ObjectRef
+
+NAMES = ("a", "b", "c", "d")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REPORT = SectionReport(Circuit.CLOSED, NOW, "", calls=1, failures=0, failing=False)
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """What they say at one moment."""
+
+    count: int = 1
+    said: Mapping[ObjectRef, Acknowledgement] = field(default_factory=dict)
+
+    def connected(self, gateway: str) -> int:
+        return self.count
+
+    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
+        return self.said.get(owner, ACKNOWLEDGED)
+
+    def told(self, gateway: str) -> Iterable[ObjectRef]:
+        return self.said
+
+
+class Life:
+    """A world, its proxies and its traffic, changing by chance."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.world = World(
+            EDGE + "".join(upstream(name) for name in NAMES) + policy("CircuitBreaker", "fuse", target="a")
+        )
+        self.plan = self.world.compile()
+        self.proxies = Proxies()
+        self.reports: dict[str, tuple[SectionReport, ...]] = {}
+
+    def go_on(self) -> None:
+        """One more thing happens."""
+        name = self.random.choice(NAMES)
+        match self.random.randrange(9):
+            case 0:
+                self.world.say(upstream(name, f"{{hostname: h{self.random.randrange(3)}.example}}"))
+            case 1:
+                self.world.say(upstream(name, "{hostname: 10.0.0.1}"))
+            case 2:
+                self.world.store.remove(ObjectRef("UpstreamService", "shop", name))
+            case 3:
+                target = self.random.choice(NAMES)
+                section = self.random.choice(["", "pay"])
+                self.world.say(policy("CircuitBreaker", "fuse", target=target, section=section))
+            case 4:
+                self.world.say(on_gateway("RetryPolicy", "all", f"attempts: {self.random.randint(1, 3)}"))
+            case 5:
+                self.proxies = replace(self.proxies, count=self.random.randint(0, 2))
+            case 6:
+                refs = self.random.sample(sorted(self.plan.verdicts), min(3, len(self.plan.verdicts)))
+                kinds = (Acknowledgement(pending=1), Acknowledgement(rejected=("no",)))
+                self.proxies = replace(self.proxies, said={ref: self.random.choice(kinds) for ref in refs})
+            case 7:
+                self.proxies = replace(self.proxies, said={})
+            case _:
+                report = replace(
+                    REPORT,
+                    circuit=self.random.choice(list(Circuit)),
+                    calls=self.random.randint(0, 9),
+                    failures=self.random.randint(0, 9),
+                    failing=self.random.random() < 0.5,
+                )
+                self.reports = {**self.reports, f"shop/{name}/default": (report,)}
+                if self.random.random() < 0.3:
+                    self.reports = {}
+        if self.random.random() < 0.8:
+            self.plan = self.world.compile()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_memo_changes_nothing_but_the_time(seed: int) -> None:
+    life, memo, now = Life(seed), StatusMemo(), NOW
+    with_memo: Mapping[ObjectRef, Status] = {}
+    without: Mapping[ObjectRef, Status] = {}
+    for _ in range(40):
+        life.go_on()
+        now += timedelta(seconds=1)
+        before = dict(with_memo)
+        with_memo = statuses(life.plan, life.proxies, life.reports, with_memo, now, memo)
+        without = statuses(life.plan, life.proxies, life.reports, without, now)
+        assert {ref: each.document for ref, each in with_memo.items()} == {
+            ref: each.document for ref, each in without.items()
+        }
+        for ref, each in with_memo.items():
+            if ref in before and before[ref].document == each.document:
+                # A writer sees by identity that there is nothing to write; an upstream edited without effect is new.
+                assert before[ref] is each or before[ref].inputs != each.inputs
+
+
+def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[ObjectRef] = []
+    made = status_._document
+
+    def noted(*arguments: object) -> object:
+        looked.append(arguments[0].verdict.ref)  # type: ignore[attr-defined]
+        return made(*arguments)  # type: ignore[arg-type]
+
+    asked: list[ObjectRef] = []
+
+    class Asked(Proxies):
+        def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
+            asked.append(owner)
+            return super().of(gateway, owner)
+
+    world, memo = World(EDGE + "".join(upstream(f"u{number}") for number in range(100))), StatusMemo()
+    world.compile()
+    found = statuses(world.compile(), Asked(), {}, {}, NOW, memo)
+    monkeypatch.setattr(status_, "_document", noted)
+    u7, edge = ObjectRef("UpstreamService", "shop", "u7"), ObjectRef("IntegrationGateway", "shop", "edge")
+
+    def again(proxies: Proxies, reports: Mapping[str, tuple[SectionReport, ...]]) -> None:
+        nonlocal found
+        asked.clear()
+        looked.clear()
+        found = statuses(world.compile(), proxies, reports, found, NOW, memo)
+
+    again(Asked(), {})
+    assert (set(asked), looked) == ({edge}, [])
+    world.say(upstream("u7", "{hostname: other.example}"))
+    again(Asked(), {})
+    assert (set(asked), looked) == ({edge, u7}, [u7])
+    again(Asked(said={u7: Acknowledgement(pending=1)}), {})
+    assert (set(asked), looked) == ({edge, u7}, [u7])
+    again(Asked(), {"shop/u7/default": (REPORT,)})
+    assert (set(asked), looked) == ({edge, u7}, [u7])
+    again(Asked(count=2), {"shop/u7/default": (REPORT,)})
+    assert len(set(asked)) == 101
+    # An earlier result is no ground to stand on.
+    statuses(world.plan, Asked(), {}, dict(found), NOW, memo)
+    assert len(set(asked)) == 101
