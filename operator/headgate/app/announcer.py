@@ -6,12 +6,12 @@ is in force, or with what is in its way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from headgate.api.conditions import ConditionStatus, ConditionType, Reason
 from headgate.api.status import UpstreamStatus
 from headgate.app.engine import Outlook
-from headgate.compile.status import Document
+from headgate.compile.status import Document, Status
 from headgate.files.findings import problems
 from headgate.files.folder import World
 from headgate.files.place import Problem
@@ -29,6 +29,7 @@ class Announcer:
         self._world = World()
         self._problems: frozenset[Problem] = frozenset()
         self._notes: frozenset[str] = frozenset()
+        self._seen: Mapping[ObjectRef, Status] = {}
         self._refused: dict[ObjectRef, str] = {}
         #: Changes that are on their way, with their verb.
         self._open: dict[ObjectRef, str] = {}
@@ -70,8 +71,11 @@ class Announcer:
     def looked(self, outlook: Outlook) -> None:
         """Statuses may have changed."""
         for ref, status in outlook.statuses.items():
+            if self._seen.get(ref) is status:
+                continue
             reason, message = condition(status.document, ConditionType.PROGRAMMED)[1:]
             self._tell_refusal(ref, message if reason is Reason.REJECTED_BY_PROXY else "")
+        self._seen = outlook.statuses
         for gateway in outlook.plan.gateways.values():
             if gateway.ref not in outlook.statuses:  # the one that is there without being declared
                 words = outlook.answers.of(gateway.key, gateway.ref).rejected

@@ -7,6 +7,8 @@ the last Plan, or the last resources of that gateway, is logged and counted, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,18 +16,21 @@ from datetime import UTC, datetime
 import structlog
 
 from headgate.compile.memo import Memo
-from headgate.compile.status import Status, statuses
+from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
+from headgate.providers.registry import Profiles
 from headgate.store import Store
 from headgate.xds.acknowledgements import Answers
 from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
 
 _log = structlog.stdlib.get_logger("headgate.engine")
+#: After looking, the event loop is left to others for this many times as long as that took, and so many seconds at most.
+REST, LONGEST_REST = 3.0, 0.5
 
 
 @dataclass(slots=True)
@@ -55,14 +60,16 @@ class Engine:
         xds: XdsServer,
         reports: Reports,
         *,
+        profiles: Profiles,
         previous: Mapping[ObjectRef, Status],
         on_plan: Callable[[Plan], None],
         on_outlook: Callable[[Outlook], None],
     ) -> None:
         self._store, self._xds, self._reports = store, xds, reports
         self._on_plan, self._on_outlook = on_plan, on_outlook
+        self._profiles = profiles
         self._statuses = previous
-        self._memo = Memo()
+        self._memo, self._status_memo = Memo(), StatusMemo()
         self._render_memos: dict[str, RenderMemo] = {}
         self._published: set[str] = set()
         self._wake = asyncio.Event()
@@ -80,14 +87,16 @@ class Engine:
             self._wake.clear()
             if self._store.dirty:
                 await self.compile()
+            began = time.monotonic()
             self.look()
+            await self._rest(min(REST * (time.monotonic() - began), LONGEST_REST))
 
     async def compile(self) -> None:
         """Take a Snapshot and bring it to the proxies."""
         snapshot = self._store.snapshot()
         self.counts.compiles += 1
         try:
-            plan = await asyncio.to_thread(compile_snapshot, snapshot, self._memo)
+            plan = await asyncio.to_thread(compile_snapshot, snapshot, self._memo, self._profiles)
         except Exception:  # noqa: BLE001 - a bug: what was live stays live
             self.counts.compile_failures += 1
             self._memo = Memo()
@@ -109,8 +118,16 @@ class Engine:
         if self.plan is None:
             return
         answers = Answers(self._xds.feedback(key) for key in self.plan.gateways)
-        self._statuses = statuses(self.plan, answers, self._reports.all(), self._statuses, datetime.now(UTC))
+        now = datetime.now(UTC)
+        self._statuses = statuses(self.plan, answers, self._reports.all(), self._statuses, now, self._status_memo)
         self._on_outlook(Outlook(self.plan, answers, self._statuses))
+
+    async def _rest(self, seconds: float) -> None:
+        """Leave the event loop to the proxies, which it serves too: while thousands of resources are being acknowledged, each
+        look is long and soon out of date. Something new to compile ends the rest."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._store.changed()
 
     def _render(self, plan: Plan) -> dict[str, Resources]:
         rendered = {}

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from headgate.model.plan import Gateway, Listener
 from headgate.model.verdict import Plan
 from headgate.standalone.launch import Launch, PortTaken, require_free
@@ -19,6 +21,9 @@ from headgate.xds.bootstrap import NodeBootstrap, document
 from headgate.xds.identity import write as write_identity
 from headgate.xds.pki import CertificateAuthority
 
+_log = structlog.stdlib.get_logger("headgate.run")
+#: Seconds; certificates are renewed hours before they run out.
+_IDENTITY_RETRY = 60.0
 #: There is one Envoy per gateway on this machine, in this run and the next.
 INSTANCE = "local"
 #: How soon Envoy looks for a run that comes back. Its own longest wait would be half a minute.
@@ -75,9 +80,13 @@ class Fleet:
                         await self._step(self._wanted, group)
 
     def renew_identities(self) -> None:
-        """New client certificates for all; Envoy reads them by itself."""
-        for key in self._members:
-            self._write_identity(key)
+        """New client certificates for all; Envoy reads them by itself. Where they can't be written it is tried again."""
+        try:
+            for key in self._members:
+                self._write_identity(key)
+        except OSError as error:
+            _log.error("run.identities_not_written", error=str(error), again_in=_IDENTITY_RETRY)
+            asyncio.get_running_loop().call_later(_IDENTITY_RETRY, self.renew_identities)
 
     def processes(self) -> dict[str, ProcessId]:
         """The Envoys that run now, by gateway."""

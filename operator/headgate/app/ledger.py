@@ -1,14 +1,18 @@
 """What a run leaves in its state directory: who it is, every object's status, and what the next run must remember.
 
-Each file is written only when its content differs from what it has. On the event loop; called after every look.
+Each file is written only when its content differs from what it has. On the event loop; called after every look. A file that
+can't be written (the disk is full, someone removed the directory) is logged and tried again the next time: calls are served
+and changes taken all the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
 from headgate.api.kinds import KINDS
@@ -18,7 +22,9 @@ from headgate.files.records import Record, dump, load
 from headgate.files.source import FolderSource
 from headgate.model.refs import ObjectRef
 from headgate.standalone.process import myself
-from headgate.standalone.state import StateDirectory, write_atomically
+from headgate.standalone.state import StateDirectory, encoded, write_atomically
+
+_log = structlog.stdlib.get_logger("headgate.run")
 
 
 class Ledger:
@@ -29,6 +35,8 @@ class Ledger:
         self._lines: dict[ObjectRef, tuple[object, object, str]] = {}
         self._status = b""
         self._objects: Any = None
+        #: Files that could not be written the last time.
+        self._unwritten: set[Path] = set()
 
     def begin(self, **run: Any) -> None:
         """Say that this process runs here."""
@@ -42,7 +50,8 @@ class Ledger:
         """The statuses that the last run wrote, so that the times in them go on."""
         found: dict[ObjectRef, Status] = {}
         data = self._state.read(self._state.status_file)
-        for entry in data.get("objects", ()) if isinstance(data, dict) else ():
+        entries = data.get("objects") if isinstance(data, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
             try:
                 kind = KINDS[entry["kind"]]
                 ref = ObjectRef(entry["kind"], entry["metadata"]["namespace"], entry["metadata"]["name"])
@@ -57,9 +66,8 @@ class Ledger:
     def remember(self, source: FolderSource) -> None:
         """Keep what the next run needs of the objects."""
         content = dump(source.records())
-        if content != self._objects:
+        if content != self._objects and self._written(self._state.objects_file, encoded(content)):
             self._objects = content
-            self._state.write(self._state.objects_file, content)
 
     def publish(self, source: FolderSource, outlook: Outlook, problems: list[str]) -> None:
         """Write the status file."""
@@ -77,9 +85,21 @@ class Ledger:
         self._lines = lines
         objects = ",\n".join(line for _, _, line in lines.values())
         content = f'{{"problems": {json.dumps(problems, ensure_ascii=False)},\n"objects": [\n{objects}\n]}}\n'.encode()
-        if content != self._status:
+        if content != self._status and self._written(self._state.status_file, content):
             self._status = content
-            write_atomically(self._state.status_file, content)
+
+    def _written(self, path: Path, content: bytes) -> bool:
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            if path not in self._unwritten:
+                _log.error(
+                    "run.state_not_written", file=str(path), error=error.strerror, until_then="what is there is old"
+                )
+            self._unwritten.add(path)
+            return False
+        self._unwritten.discard(path)
+        return True
 
 
 def shown(manifest: Mapping[str, Any], ref: ObjectRef, source: FolderSource, status: Status | None) -> dict[str, Any]:

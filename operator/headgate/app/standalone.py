@@ -29,6 +29,7 @@ from headgate.files.watch import Watch
 from headgate.model.plan import Listener
 from headgate.model.snapshot import Settings
 from headgate.model.verdict import Plan
+from headgate.providers.registry import BUILT_IN, Profiles
 from headgate.standalone.state import StateDirectory
 from headgate.standalone.supervisor import Pace
 from headgate.store import Store
@@ -51,6 +52,7 @@ class Options:
     envoy: Path
     secrets: tuple[SecretOption, ...] = ()
     dns_resolvers: tuple[str, ...] = ()
+    profiles: Profiles = field(default_factory=lambda: BUILT_IN)
     pace: Pace = field(default_factory=Pace)
     #: How long certificates of the xDS port live.
     certificate_lifetime: timedelta = timedelta(hours=24)
@@ -112,6 +114,7 @@ class Standalone:
             self._store,
             self._xds,
             self._reports,
+            profiles=options.profiles,
             previous=self._ledger.previous(),
             on_plan=self._planned,
             on_outlook=self._look,

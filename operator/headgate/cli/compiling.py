@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cli.fail import Failure
-from headgate.cli.inputs import address, read, secret_options, settings
+from headgate.cli.inputs import address, profiles, read, secret_options, settings
 from headgate.compile.memo import Memo
 from headgate.compile.world import compile_snapshot
 from headgate.files.findings import problems as all_problems
@@ -28,7 +28,7 @@ from headgate.model.verdict import Plan
 def show(folder: Path, output: str, secrets: Sequence[str], listen: str) -> None:
     """Print the folder compiled; Failure, after that, if something in it is wrong."""
     world = read(folder, secret_options(secrets))
-    plan = compile_snapshot(snapshot(world, settings(address(listen, "--listen"))), Memo())
+    plan = compile_snapshot(snapshot(world, settings(address(listen, "--listen"))), Memo(), profiles())
     body: Any = {"plan": _plan, "xds": _xds, "objects": _objects}[output](world, plan)
     print(json.dumps(body, indent=2, ensure_ascii=False))
     problems = all_problems(world, plan)

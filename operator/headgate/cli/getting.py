@@ -146,7 +146,10 @@ def _objects(state: StateDirectory) -> list[Entry]:
         raise Failure(
             f"nothing has run on the state directory {state.root} yet: start `headgate run`, or name another --state-dir"
         )
-    return sorted(status["objects"], key=lambda entry: (entry["metadata"]["namespace"], entry["metadata"]["name"]))
+    try:
+        return sorted(status["objects"], key=lambda entry: (entry["metadata"]["namespace"], entry["metadata"]["name"]))
+    except (KeyError, TypeError):
+        raise Failure(f"{state.status_file} is damaged: `headgate run` writes it anew") from None
 
 
 def _process(state: StateDirectory) -> ProcessId | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from headgate.cli.fail import Failure
 from headgate.files.folder import Folder, FolderProblem, World
 from headgate.files.secrets import SecretOption, SecretProblem, option
 from headgate.model.snapshot import Settings
+from headgate.providers.registry import Profiles, discover
 from headgate.standalone.roots import system_roots
 
 
@@ -35,6 +37,14 @@ def read(folder: Path, secrets: Sequence[SecretOption]) -> World:
         raise Failure(str(problem), code=2) from None
     except SecretProblem as problem:
         raise Failure(str(problem)) from None
+
+
+def profiles() -> Profiles:
+    """The providers that there are, plugged-in ones too; one that can't be used is told on standard error."""
+    found, problems = discover()
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return found
 
 
 def address(text: str, what: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headgate import __version__
 from headgate.cli.fail import Failure
-from headgate.cli.inputs import address, secret_options, settings
+from headgate.cli.inputs import address, profiles, secret_options, settings
 from headgate.telemetry.logs import configure
 
 
@@ -45,6 +45,7 @@ def run(
             envoy=find_envoy(envoy),
             secrets=tuple(options),
             dns_resolvers=resolvers,
+            profiles=profiles(),
         )
         print(f"headgate {__version__} serves {folder}; state is in {wanted.state.root}", flush=True)
         gc.freeze()  # modules live as long as the process: no need to look through them again and again

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headgate.cli.fail import Failure
-from headgate.cli.inputs import read, secret_options, settings
+from headgate.cli.inputs import profiles, read, secret_options, settings
 from headgate.compile.memo import Memo
 from headgate.compile.world import compile_snapshot
 from headgate.files.findings import problems as all_problems
@@ -17,7 +17,7 @@ from headgate.files.snapshot import snapshot
 def validate(folder: Path, secrets: Sequence[str]) -> None:
     """Print all problems; Failure if there is one."""
     world = read(folder, secret_options(secrets))
-    plan = compile_snapshot(snapshot(world, settings(("127.0.0.1", 8080))), Memo())
+    plan = compile_snapshot(snapshot(world, settings(("127.0.0.1", 8080))), Memo(), profiles())
     problems = all_problems(world, plan)
     for note in world.notes:
         print(f"note: {note}", file=sys.stderr)

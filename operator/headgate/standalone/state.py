@@ -102,14 +102,15 @@ class StateDirectory:
                 if stat.S_IMODE(found.st_mode) & 0o077:
                     directory.chmod(0o700)
             except OSError as error:
-                raise StateProblem(
-                    f"the state directory {directory} can't be used: {error.strerror}: choose another --state-dir"
-                ) from None
+                raise self._unusable(directory, error) from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory for this run. StateProblem if another run holds it; a crash lets go of it."""
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(self.root / "lock", error) from None
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,17 +125,26 @@ class StateDirectory:
             os.close(descriptor)
 
     @staticmethod
+    def _unusable(path: Path, error: OSError) -> StateProblem:
+        return StateProblem(f"the state directory {path} can't be used: {error.strerror}: choose another --state-dir")
+
+    @staticmethod
     def read(path: Path) -> Any:
         """A JSON file's content; None if it is not there or not whole."""
         try:
             return json.loads(path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     @staticmethod
     def write(path: Path, content: Any) -> None:
         """Replace a JSON file atomically (0600)."""
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_atomically(path, encoded(content))
+
+
+def encoded(content: Any) -> bytes:
+    """Plain data as the JSON that `write` writes."""
+    return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

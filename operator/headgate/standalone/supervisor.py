@@ -214,9 +214,11 @@ class Supervisor:
         """Keep one earlier file. Envoy appends, so the file is copied and cut, not moved; it may lose a line."""
         if self._log_size() <= self._pace.log_bytes:
             return
-        content = self.launch.log_file.read_bytes()
-        write_atomically(self.launch.log_file.with_suffix(".log.1"), content[-self._pace.log_bytes :])
-        os.truncate(self.launch.log_file, 0)
+        with contextlib.suppress(OSError):  # no room for a copy: then there is none, and room again
+            content = self.launch.log_file.read_bytes()
+            write_atomically(self.launch.log_file.with_suffix(".log.1"), content[-self._pace.log_bytes :])
+        with contextlib.suppress(OSError):
+            os.truncate(self.launch.log_file, 0)
         self._log_start = 0
 
     def _last_words(self) -> str:

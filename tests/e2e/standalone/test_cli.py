@@ -135,6 +135,29 @@ def test_compile_of_a_broken_folder_shows_the_rest() -> None:
     assert "there is no provider gemeni" in done.stderr
 
 
+def test_a_provider_that_a_package_brings(tmp_path: Path) -> None:
+    site, folder = tmp_path / "site", tmp_path / "folder"
+    info = site / "acme_headgate-1.0.dist-info"
+    info.mkdir(parents=True)
+    folder.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-headgate\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[headgate.providers]\nacme = acme_headgate:ACME\nlost = acme_headgate:NONE\n"
+    )
+    imports = "from dataclasses import replace\nfrom headgate.providers.generic import GENERIC\n"
+    profile = f"{imports}ACME = replace(GENERIC, name='acme')\n"
+    (site / "acme_headgate.py").write_text(profile)
+    text = upstream("a", 443).replace("127.0.0.1", "api.example.com") + "  provider: acme\n"
+    (folder / "a.yaml").write_text(text)
+    without = headgate("validate", "-f", str(folder))
+    assert without.returncode == 1
+    assert "spec.provider: there is no provider acme: use one of gemini, generic" in without.stdout
+    path = os.pathsep.join([str(launch.SOURCE), str(site)])
+    done = headgate("validate", "-f", str(folder), PYTHONPATH=path)
+    assert done.returncode == 0, done.stdout
+    assert done.stderr.startswith("warning: provider lost: acme_headgate:NONE can't be loaded: ")
+
+
 def test_the_examples_are_sound() -> None:
     secrets = [
         argument

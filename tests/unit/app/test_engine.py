@@ -16,6 +16,7 @@ from headgate.envoy.resource import Resources, TypeUrl
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Settings
 from headgate.model.verdict import Plan
+from headgate.providers.registry import BUILT_IN
 from headgate.store import Put, Store
 from headgate.xds.feedback import GatewayFeedback
 from headgate.xds.reports import Reports
@@ -47,7 +48,13 @@ class Rig:
         self.outlooks: list[Outlook] = []
         wire: Any = self.wire
         self.engine = Engine(
-            self.store, wire, Reports(), previous={}, on_plan=self.plans.append, on_outlook=self.outlooks.append
+            self.store,
+            wire,
+            Reports(),
+            profiles=BUILT_IN,
+            previous={},
+            on_plan=self.plans.append,
+            on_outlook=self.outlooks.append,
         )
 
     def declare(self, name: str, revision: str = "1", kind_of_host: str = "api.example.com") -> ObjectRef:
