@@ -207,16 +207,8 @@ class Store:
     def snapshot(self) -> Snapshot:
         """The world now. Maps that did not change are the same objects as in the last one."""
         self._dirty.clear()
-        return Snapshot(
-            settings=self._settings,
-            gateways=self._objects["IntegrationGateway"].frozen(),
-            upstreams=self._objects["UpstreamService"].frozen(),
-            retry_policies=self._objects["RetryPolicy"].frozen(),
-            circuit_breakers=self._objects["CircuitBreaker"].frozen(),
-            rate_limits=self._objects["RateLimit"].frozen(),
-            data=self._data.frozen(),
-            namespaces=self._namespaces.frozen(),
-        )
+        objects = {kind: shelf.frozen() for kind, shelf in self._objects.items()}
+        return Snapshot.of(self._settings, objects, self._data.frozen(), self._namespaces.frozen())
 
     def accept(self, plan: Plan) -> None:
         """Keep as last good what compiled clean, in the revision that did. It changes no outcome, so it marks nothing."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from headgate.api.upstream import Section as SectionSpec
 from headgate.api.upstream import UpstreamServiceSpec
+from headgate.compile.attached import Attached
 from headgate.compile.findings import Findings
 from headgate.compile.gateways import GatewayFacts
 from headgate.model.plan import (
@@ -34,10 +34,6 @@ from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import DataEntry, Settings
 from headgate.model.verdict import Finding, Path, PolicyUse
 from headgate.providers.profile import Profile, SectionProfile
-
-if TYPE_CHECKING:
-    # policies needs the features, which need this.
-    from headgate.compile.policies import Attached
 
 
 @dataclass(frozen=True, slots=True)

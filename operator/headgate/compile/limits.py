@@ -25,7 +25,7 @@ def fill(context: Context, draft: Draft) -> None:
     sections, and so share a budget."""
     for section in draft.sections.values():
         limits: dict[str, Limit] = {}
-        for policy, attached_to in context.attached.limits.every(section.name):
+        for policy, attached_to in context.attached.of(RateLimitSpec).every(section.name):
             target = f"{context.ref.key}/{attached_to}" if attached_to else context.ref.key
             for rule in policy.spec.rules_:
                 name = f"{policy.ref.key}/{rule.name}@{target}"

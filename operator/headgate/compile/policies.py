@@ -1,108 +1,53 @@
 """Attachment: which policies apply to which objects, and what each policy hears about its targets.
 
-RetryPolicy and CircuitBreaker are exclusive: one per target, the nearest to a section wins whole. RateLimits are all
-enforced. Of several exclusive ones on the same target the oldest wins, then the first by `namespace/name`.
+Some kinds are exclusive (`RULES`): one per target, the nearest to a section wins whole. Of the others all are enforced. Of
+several exclusive ones on the same target the oldest wins, then the first by `namespace/name`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from headgate.api.attachment import PolicySpec, TargetSelector
-from headgate.api.circuitbreaker import CircuitBreaker, CircuitBreakerSpec
+from headgate.api.circuitbreaker import CircuitBreakerSpec
 from headgate.api.conditions import ConditionStatus, Reason
 from headgate.api.meta import Kind
-from headgate.api.ratelimit import RateLimit, RateLimitSpec
-from headgate.api.retrypolicy import RetryPolicy, RetryPolicySpec
+from headgate.api.ratelimit import RateLimitSpec
+from headgate.api.retrypolicy import RetryPolicySpec
 from headgate.compile import breaker, limits, retry
+from headgate.compile.attached import Attached, Near, OnObject, Policy
 from headgate.compile.findings import Findings
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Snapshot
 from headgate.model.verdict import Judgement
 
-S = TypeVar("S", bound=PolicySpec)
-P = TypeVar("P", RetryPolicy, CircuitBreaker, RateLimit)
+Check = Callable[[Any, Findings], None]
 
 _LATE = datetime.max.replace(tzinfo=UTC)
 _ACCEPTED = Judgement(ConditionStatus.TRUE, Reason.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Policy(Generic[S]):
-    """A policy with the version of it that is in force; `stamp` is its revision."""
+class Rules:
+    """How one kind of policy is attached. `check` finds what is wrong with a spec wherever it is attached."""
 
-    ref: ObjectRef
-    spec: S
-    created: datetime
-    stamp: str
-
-    @property
-    def seniority(self) -> tuple[datetime, str]:
-        """The least is the one that wins."""
-        return (self.created, self.ref.key)
+    spec: type[PolicySpec]
+    check: Check
+    exclusive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OnObject(Generic[S]):
-    """The policies of one kind on one object, by section (None: the whole object), the winner first. `stamp` is equal
-    when they are."""
-
-    by_section: Mapping[str | None, tuple[Policy[S], ...]] = field(default_factory=lambda: MappingProxyType({}))
-    stamp: tuple[tuple[str, str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest(Generic[S]):
-    """A policy in force on a section: whether by the upstream (else by its gateway), and by which section's name."""
-
-    policy: Policy[S]
-    own: bool
-    section: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Near(Generic[S]):
-    """What applies to one upstream: its own policies and its gateway's."""
-
-    upstream: OnObject[S]
-    gateway: OnObject[S]
-
-    def winner(self, section: str) -> Nearest[S] | None:
-        """The nearest policy for the section."""
-        for own, on, name in ((True, self.upstream, section), (True, self.upstream, None), (False, self.gateway, None)):
-            found = on.by_section.get(name)
-            if found:
-                return Nearest(found[0], own, name)
-        return None
-
-    def every(self, section: str) -> Iterator[tuple[Policy[S], str | None]]:
-        """Every policy for the section, each once, and the section that it was attached to."""
-        seen = set()
-        for on, name in ((self.upstream, section), (self.upstream, None), (self.gateway, None)):
-            for policy in on.by_section.get(name, ()):
-                if (policy.ref, name) not in seen:
-                    seen.add((policy.ref, name))
-                    yield policy, name
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """All that applies to one upstream."""
-
-    retry: Near[RetryPolicySpec]
-    breaker: Near[CircuitBreakerSpec]
-    limits: Near[RateLimitSpec]
-
-    @property
-    def stamp(self) -> tuple[object, ...]:
-        """Equal when all of it is."""
-        return tuple(
-            on.stamp for near in (self.retry, self.breaker, self.limits) for on in (near.upstream, near.gateway)
-        )
+#: Every kind of policy: a new one is a line here.
+RULES: Mapping[str, Rules] = MappingProxyType(
+    {
+        "CircuitBreaker": Rules(CircuitBreakerSpec, breaker.check, exclusive=True),
+        "RateLimit": Rules(RateLimitSpec, limits.check, exclusive=False),
+        "RetryPolicy": Rules(RetryPolicySpec, retry.check, exclusive=True),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +69,15 @@ class PolicyOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class OfKind(Generic[S]):
+class OfKind:
     """The policies of one kind, by the object that they are on."""
 
-    on: Mapping[ObjectRef, OnObject[S]]
+    on: Mapping[ObjectRef, OnObject[PolicySpec]]
     outcomes: Mapping[str, PolicyOutcome]
 
-    def near(self, upstream: ObjectRef, gateway: ObjectRef | None) -> Near[S]:
+    def near(self, upstream: ObjectRef, gateway: ObjectRef | None) -> Near[PolicySpec]:
         """What applies to this upstream on this gateway."""
-        nothing: OnObject[S] = _NOTHING  # type: ignore[assignment] # holds no policy of any kind
-        return Near(self.on.get(upstream, nothing), self.on.get(gateway, nothing) if gateway else nothing)
+        return Near(self.on.get(upstream, _NOTHING), self.on.get(gateway, _NOTHING) if gateway else _NOTHING)
 
 
 _NOTHING: OnObject[PolicySpec] = OnObject()
@@ -141,24 +85,18 @@ _NOTHING: OnObject[PolicySpec] = OnObject()
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """All policies of a Snapshot."""
+    """All policies of a Snapshot, by kind."""
 
-    retry: OfKind[RetryPolicySpec]
-    breaker: OfKind[CircuitBreakerSpec]
-    limits: OfKind[RateLimitSpec]
+    by_kind: Mapping[str, OfKind]
 
     def attached(self, upstream: ObjectRef, gateway: ObjectRef | None) -> Attached:
         """What applies to this upstream on this gateway."""
-        return Attached(
-            self.retry.near(upstream, gateway),
-            self.breaker.near(upstream, gateway),
-            self.limits.near(upstream, gateway),
-        )
+        return Attached({RULES[kind].spec: every.near(upstream, gateway) for kind, every in self.by_kind.items()})
 
 
 def unchanged(before: Snapshot, now: Snapshot) -> bool:
     """Whether `resolve` would find the same: of upstreams and gateways only their existence and labels count."""
-    if any(getattr(before, name) is not getattr(now, name) for name in ("gateways", *_POLICIES)):
+    if before.gateways is not now.gateways or any(before.policies[kind] is not now.policies[kind] for kind in RULES):
         return False
     if before.upstreams is now.upstreams:
         return True
@@ -167,10 +105,7 @@ def unchanged(before: Snapshot, now: Snapshot) -> bool:
     others = ((before.upstreams[key], each) for key, each in now.upstreams.items() if before.upstreams[key] is not each)
     if all(_labels(one) == _labels(other) for one, other in others):
         return True
-    return not any(_selects(each) for name in _POLICIES for each in getattr(now, name).values())
-
-
-_POLICIES = ("retry_policies", "circuit_breakers", "rate_limits")
+    return not any(_selects(each) for every in now.policies.values() for each in every.values())
 
 
 def _selects(declared: Declared[Any]) -> bool:
@@ -188,9 +123,7 @@ def resolve(snapshot: Snapshot) -> Policies:
     """Judge and attach every policy."""
     world = _Targets(snapshot)
     return Policies(
-        cast("OfKind[RetryPolicySpec]", _kind(snapshot.retry_policies, retry.check, world, exclusive=True)),
-        cast("OfKind[CircuitBreakerSpec]", _kind(snapshot.circuit_breakers, breaker.check, world, exclusive=True)),
-        cast("OfKind[RateLimitSpec]", _kind(snapshot.rate_limits, limits.check, world, exclusive=False)),
+        MappingProxyType({kind: _kind(snapshot.policies[kind], rules, world) for kind, rules in RULES.items()})
     )
 
 
@@ -224,13 +157,11 @@ class _Targets:
         return self._objects[kind].get(namespace, {}).values()
 
 
-def _kind(
-    declared: Mapping[str, Declared[P]], check: Callable[..., None], world: _Targets, *, exclusive: bool
-) -> OfKind[PolicySpec]:
+def _kind(declared: Mapping[str, Declared[Any]], rules: Rules, world: _Targets) -> OfKind:
     outcomes: dict[str, tuple[Findings, Policy[PolicySpec] | None, bool]] = {}
     on: dict[ObjectRef, dict[str | None, list[Policy[PolicySpec]]]] = {}
     for key, each in sorted(declared.items()):
-        findings, policy, older = outcomes[key] = _in_force(each, check)
+        findings, policy, older = outcomes[key] = _in_force(each, rules.check)
         del findings, older
         if policy is not None:
             for ref, section in _targets(policy, world):
@@ -239,17 +170,17 @@ def _kind(
         for policies in by_section.values():
             policies.sort(key=lambda policy: policy.seniority)
     return OfKind(
-        MappingProxyType({ref: _on_object(by_section, exclusive=exclusive) for ref, by_section in on.items()}),
+        MappingProxyType({ref: _on_object(by_section, exclusive=rules.exclusive) for ref, by_section in on.items()}),
         MappingProxyType(
             {
-                key: PolicyOutcome(findings, _judged(policy, world, on, exclusive=exclusive), older)
+                key: PolicyOutcome(findings, _judged(policy, world, on, exclusive=rules.exclusive), older)
                 for key, (findings, policy, older) in outcomes.items()
             }
         ),
     )
 
 
-def _in_force(declared: Declared[P], check: Callable[..., None]) -> tuple[Findings, Policy[PolicySpec] | None, bool]:
+def _in_force(declared: Declared[Any], check: Check) -> tuple[Findings, Policy[PolicySpec] | None, bool]:
     """What is wrong with the current version, the policy in force, and whether that is an older version."""
     findings, good = Findings(), declared.last_good
     if not isinstance(declared.current, Broken):
@@ -261,13 +192,13 @@ def _in_force(declared: Declared[P], check: Callable[..., None]) -> tuple[Findin
     return findings, _policy(good, declared.ref, declared.last_good_revision), True
 
 
-def _unsound(policy: Kind, check: Callable[..., None]) -> bool:
+def _unsound(policy: Any, check: Check) -> bool:
     findings = Findings()
-    check(policy.spec, findings)  # type: ignore[attr-defined] # every kind of policy has one
+    check(policy.spec, findings)
     return bool(findings.invalid)
 
 
-def _policy(version: RetryPolicy | CircuitBreaker | RateLimit, ref: ObjectRef, revision: str) -> Policy[PolicySpec]:
+def _policy(version: Any, ref: ObjectRef, revision: str) -> Policy[PolicySpec]:
     created = version.metadata.creation_timestamp or _LATE
     if created.tzinfo is None:
         created = created.replace(tzinfo=UTC)

@@ -8,10 +8,10 @@ from itertools import chain
 from headgate.api.conditions import Reason
 from headgate.api.upstream import UpstreamService, UpstreamServiceSpec
 from headgate.compile import breaker, credentials, endpoints, headers, health, limits, retry, sections, timeouts, tls
+from headgate.compile.attached import Attached
 from headgate.compile.draft import Compiled, Context, Draft
 from headgate.compile.findings import Findings
 from headgate.compile.gateways import GatewayFacts
-from headgate.compile.policies import Attached
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import DataEntry, Settings

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headgate.api.conditions import ConditionStatus, Reason
+from headgate.api.kinds import KINDS
 from headgate.compile.draft import Misfit
 from headgate.compile.findings import judge
 from headgate.compile.gateways import GatewayOutcome, Gateways
@@ -35,16 +36,18 @@ def of_all(
 ) -> Made:
     """A verdict for every declared object with what went into it, sorted. One equal to last time's is the same object."""
     usage, record = _Usage(outcomes), _Record(memo.verdicts)
-    # In the order of their kinds' names, so that the whole is sorted.
-    _put_policies(record, snapshot.circuit_breakers, policies.breaker, usage, gateways)
-    for key in sorted(snapshot.gateways):
-        declared, gateway = snapshot.gateways[key], gateways.outcomes[key]
-        record.put(declared.ref, (declared.current, gateway), partial(_gateway, declared, gateway))
-    _put_policies(record, snapshot.rate_limits, policies.limits, usage, gateways)
-    _put_policies(record, snapshot.retry_policies, policies.retry, usage, gateways)
-    for outcome in outcomes.values():
-        ref = outcome.declared.ref
-        record.made[ref] = of_upstream(outcome, gateways, snapshot.settings, memo.verdicts.get(ref))
+    for kind in sorted(KINDS):  # so that the whole is sorted
+        match kind:
+            case "UpstreamService":
+                for outcome in outcomes.values():
+                    ref = outcome.declared.ref
+                    record.made[ref] = of_upstream(outcome, gateways, snapshot.settings, memo.verdicts.get(ref))
+            case "IntegrationGateway":
+                for key in sorted(snapshot.gateways):
+                    declared, gateway = snapshot.gateways[key], gateways.outcomes[key]
+                    record.put(declared.ref, (declared.current, gateway), partial(_gateway, declared, gateway))
+            case _:
+                _put_policies(record, snapshot.policies[kind], policies.by_kind[kind], usage, gateways)
     return record.made
 
 
@@ -76,7 +79,7 @@ def _judged(inputs: tuple[object, ...], before: Judged | None, make: Callable[[]
 
 
 def _put_policies(
-    record: _Record, every: Mapping[str, Declared[Any]], of_kind: OfKind[Any], usage: _Usage, gateways: Gateways
+    record: _Record, every: Mapping[str, Declared[Any]], of_kind: OfKind, usage: _Usage, gateways: Gateways
 ) -> None:
     for key in sorted(every):
         declared, outcome = every[key], of_kind.outcomes[key]
@@ -111,8 +114,8 @@ def good(
             outdated |= version.outdated
             if version is outcome.current:
                 found[outcome.declared.ref] = outcome.declared.revision
-    for every, of_kind in _policy_kinds(snapshot, policies):
-        for key, policy in every.items():
+    for kind, of_kind in policies.by_kind.items():
+        for key, policy in snapshot.policies[kind].items():
             if not isinstance(policy.current, Broken) and not of_kind.outcomes[key].findings.invalid:
                 found[policy.ref] = policy.revision
     for ref in used - outdated:
@@ -120,16 +123,6 @@ def good(
         if entry is not None and entry.current is not None:
             found[ref] = entry.current.revision
     return MappingProxyType(dict(sorted(found.items())))
-
-
-def _policy_kinds(
-    snapshot: Snapshot, policies: Policies
-) -> tuple[tuple[Mapping[str, Declared[Any]], OfKind[Any]], ...]:
-    return (
-        (snapshot.retry_policies, policies.retry),
-        (snapshot.circuit_breakers, policies.breaker),
-        (snapshot.rate_limits, policies.limits),
-    )
 
 
 def _generation(declared: Declared[Any]) -> int:

@@ -15,14 +15,6 @@ from headgate.files.objects import Item
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, DataEntry, DataObject, Declared, Settings, Snapshot
 
-_FIELDS = {
-    "IntegrationGateway": "gateways",
-    "UpstreamService": "upstreams",
-    "RetryPolicy": "retry_policies",
-    "CircuitBreaker": "circuit_breakers",
-    "RateLimit": "rate_limits",
-}
-
 
 def revision(item: Item, generation: int) -> str:
     """Changes with the object's content; with the generation too, since conditions carry that."""
@@ -52,16 +44,16 @@ def labels(item: Item) -> Mapping[str, str]:
 
 def snapshot(world: World, settings: Settings) -> Snapshot:
     """The world as if it had just been read for the first time: generation 1, nothing good from before."""
-    objects: dict[str, dict[str, Any]] = {name: {} for name in _FIELDS.values()}
+    objects: dict[str, dict[str, Declared[Any]]] = {}
     entries: dict[ObjectRef, DataEntry] = {}
     namespaces: dict[str, Mapping[str, str]] = {}
     for item in world.items.values():
         if item.ours:
             declared = Declared(item.ref, revision(item, 1), version(item, 1))
-            objects[_FIELDS[item.ref.kind]][item.ref.key] = declared
+            objects.setdefault(item.ref.kind, {})[item.ref.key] = declared
         elif item.ref.kind == "Namespace":
             namespaces[item.ref.name] = labels(item)
         else:
             entries[item.ref] = DataEntry(data(item))
-    frozen = {name: MappingProxyType(found) for name, found in objects.items()}
-    return Snapshot(settings, data=MappingProxyType(entries), namespaces=MappingProxyType(namespaces), **frozen)
+    frozen = {kind: MappingProxyType(found) for kind, found in objects.items()}
+    return Snapshot.of(settings, frozen, MappingProxyType(entries), MappingProxyType(namespaces))

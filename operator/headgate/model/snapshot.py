@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from headgate.api.circuitbreaker import CircuitBreaker
 from headgate.api.conditions import Reason
 from headgate.api.gateway import IntegrationGateway
+from headgate.api.kinds import POLICIES
 from headgate.api.meta import Kind
-from headgate.api.ratelimit import RateLimit
-from headgate.api.retrypolicy import RetryPolicy
 from headgate.api.upstream import UpstreamService
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
@@ -69,6 +67,10 @@ def _empty() -> Mapping[Any, Any]:
     return MappingProxyType({})
 
 
+def _policies(objects: Mapping[str, Mapping[str, Declared[Any]]]) -> Mapping[str, Mapping[str, Declared[Any]]]:
+    return MappingProxyType({kind: objects.get(kind, _empty()) for kind in POLICIES})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the composition root tells compile about where it runs; the same on every replica.
@@ -88,13 +90,31 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The world as declared. Maps are by `namespace/name` (data by ObjectRef, namespaces by name: their labels)."""
+    """The world as declared. Maps are by `namespace/name` (data by ObjectRef, namespaces by name: their labels).
+
+    `policies` are by kind first, and have an entry for each kind of `api.kinds.POLICIES`.
+    """
 
     settings: Settings = field(default_factory=Settings)
     gateways: Mapping[str, Declared[IntegrationGateway]] = field(default_factory=_empty)
     upstreams: Mapping[str, Declared[UpstreamService]] = field(default_factory=_empty)
-    retry_policies: Mapping[str, Declared[RetryPolicy]] = field(default_factory=_empty)
-    circuit_breakers: Mapping[str, Declared[CircuitBreaker]] = field(default_factory=_empty)
-    rate_limits: Mapping[str, Declared[RateLimit]] = field(default_factory=_empty)
+    policies: Mapping[str, Mapping[str, Declared[Any]]] = field(default_factory=lambda: _policies({}))
     data: Mapping[ObjectRef, DataEntry] = field(default_factory=_empty)
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=_empty)
+
+    @staticmethod
+    def of(
+        settings: Settings,
+        objects: Mapping[str, Mapping[str, Declared[Any]]],
+        data: Mapping[ObjectRef, DataEntry],
+        namespaces: Mapping[str, Mapping[str, str]],
+    ) -> Snapshot:
+        """From the objects of every kind, by kind and `namespace/name`; a kind that is left out has none."""
+        return Snapshot(
+            settings=settings,
+            gateways=objects.get("IntegrationGateway", _empty()),
+            upstreams=objects.get("UpstreamService", _empty()),
+            policies=_policies(objects),
+            data=data,
+            namespaces=namespaces,
+        )

@@ -6,6 +6,8 @@ import pytest
 
 from harness.declare import EDGE, World, on_gateway, policy, upstream
 from headgate.api.conditions import ConditionStatus, Reason
+from headgate.api.kinds import KINDS, POLICIES
+from headgate.compile.policies import RULES
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import PolicyUse
 
@@ -173,3 +175,10 @@ def test_a_wait_that_does_not_fit_somewhere_is_told_there_and_holds_elsewhere() 
     assert verdict.accepted.reason is Reason.INVALID_SPEC
     assert "section default of UpstreamService shop/billing" in verdict.accepted.message
     assert verdict.live
+
+
+def test_every_kind_of_policy_has_its_rules() -> None:
+    """A kind that compile does not know would be accepted by the API server and do nothing."""
+    assert set(RULES) == set(POLICIES) == {"CircuitBreaker", "RateLimit", "RetryPolicy"}
+    for kind, rules in RULES.items():
+        assert KINDS[kind].model_fields["spec"].annotation is rules.spec
