@@ -98,7 +98,7 @@ def test_a_circuit_from_closed_to_closed(space: Space, provider: FakeServer, tmp
         found = row(space, "api")
         assert (found["READY"], found["HEALTH"], found["CIRCUIT"]) == ("True", "Unknown", "Closed")
         assert (found["REASON"], found["SINCE"]) == ("", "")
-        assert (found["PROVIDER"], found["HOST"]) == ("", "127.0.0.1")
+        assert (found["PROVIDER"], found["HOST"]) == ("generic", "127.0.0.1")
         assert AGE.match(found["AGE"])
 
         assert space.call("api").status_code == 200

@@ -72,6 +72,14 @@ class UpstreamStatus(Model):
     gateway: Annotated[
         str | None, Field(default=None, max_length=317, description="The gateway that serves it, namespace/name.")
     ]
+    provider: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=63,
+            description="The profile that fills what is left out: the one named, else generic.",
+        ),
+    ]
     host: Annotated[
         str | None,
         Field(

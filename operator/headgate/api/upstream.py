@@ -246,7 +246,7 @@ class UpstreamService(Kind):
         Column("Circuit", ".status.circuit", description="State of the breakers, with how many of the sections."),
         Column("Reason", ".status.reason", description="What is wrong, in one word."),
         Column("Since", ".status.since", "date", description="Since when it has been wrong."),
-        Column("Provider", ".spec.provider", description="The profile that fills what is left out."),
+        Column("Provider", ".status.provider", description="The profile that fills what is left out."),
         Column("Host", ".status.host", description="The provider's host."),
         Column("Gateway", ".status.gateway", priority=1, description="The gateway that serves it."),
         Column("Address", ".status.address", priority=1, description="Base URL for applications."),

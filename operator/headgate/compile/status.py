@@ -274,6 +274,7 @@ def _upstream(inputs: _Inputs, conditions: _Conditions) -> UpstreamStatus:
         conditions=conditions.all(),
         address=verdict.address or None,
         gateway=verdict.gateways[0] if verdict.gateways else None,
+        provider=verdict.provider or None,
         host=verdict.host or None,
         health=well.health,
         circuit=well.circuit or None,

@@ -191,7 +191,7 @@ def test_get_in_every_form(runner: Headgate, provider: FakeServer) -> None:
     assert re.fullmatch(
         r"NAMESPACE   NAME   READY   HEALTH    CIRCUIT   REASON   SINCE   PROVIDER   HOST        AGE", table[0]
     )
-    assert re.fullmatch(r"default     one    True    Unknown {41}127\.0\.0\.1   \d+s", table[1])
+    assert re.fullmatch(r"default     one    True    Unknown {30}generic {4}127\.0\.0\.1   \d+s", table[1])
     assert [table[0].index(head) for head in ("NAME ", "READY", "HOST")] == [
         table[1].index(cell) for cell in ("one", "True", "127.0.0.1")
     ]

@@ -45,8 +45,8 @@ def entry(**status: Any) -> dict[str, Any]:
     return {
         "kind": "UpstreamService",
         "metadata": {"name": "billing", "namespace": "shop", "creationTimestamp": "2026-04-19T12:00:00Z"},
-        "spec": {"provider": "generic"},
-        "status": status,
+        "spec": {},
+        "status": {"provider": "generic", **status},
     }
 
 
