@@ -105,7 +105,7 @@ class Standalone:
                 before.setdefault(record.file, []).append(record.manifest)
         folder = Folder(options.folder, options.secrets, before)
         self._source = FolderSource(folder, self._store, records, self._read)
-        self._authority = CertificateAuthority(self._state.pki, leaf_lifetime=options.certificate_lifetime)
+        self._authority = _authority(self._state.pki, options.certificate_lifetime, self._say)
         self._tls = ServerTls(self._authority)
         self._reports = Reports(self._wake)
         self._xds = XdsServer(self._tls, on_feedback=self._wake, add_services=[self._reports.add_to])
@@ -258,6 +258,18 @@ class Standalone:
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+
+def _authority(directory: Path, leaf_lifetime: timedelta, say: Callable[[str], None]) -> CertificateAuthority:
+    """The authority of the state directory; a new one where it is damaged: only Envoys of our own stand on it, and these
+    read their new identity while they run."""
+    try:
+        return CertificateAuthority(directory, leaf_lifetime=leaf_lifetime)
+    except ValueError:
+        say(f"note: the certificates in {directory} are damaged: new ones are made")
+        for path in directory.glob("*.pem"):
+            path.unlink()
+        return CertificateAuthority(directory, leaf_lifetime=leaf_lifetime)
 
 
 async def _forever(name: str, task: Callable[[], Awaitable[None]]) -> None:

@@ -55,7 +55,7 @@ def address(text: str, what: str) -> tuple[str, int]:
         ipaddress.ip_address(host)
     except ValueError:
         colon = ""
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise Failure(f"{what} {text}: write it as HOST:PORT with an IP address, such as 127.0.0.1:8080", code=2)
     return host, int(port)
 

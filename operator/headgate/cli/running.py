@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -47,7 +48,7 @@ def run(
             dns_resolvers=resolvers,
             profiles=profiles(),
         )
-        print(f"headgate {__version__} serves {folder}; state is in {wanted.state.root}", flush=True)
+        _say(f"headgate {__version__} serves {folder}; state is in {wanted.state.root}")
         gc.freeze()  # modules live as long as the process: no need to look through them again and again
         asyncio.run(Standalone(wanted, _say).run())
     except (FolderProblem, SecretProblem, NoEnvoy, PortTaken, StateProblem) as problem:
@@ -59,7 +60,9 @@ def run(
 def _say(line: str) -> None:
     try:
         print(line, flush=True)
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return  # a log on a full disk: calls go on
         # Nobody reads any more (`| head`, a closed terminal): that is the end of the run, an orderly one.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         os.kill(os.getpid(), signal.SIGTERM)

@@ -7,6 +7,7 @@ Secrets can't be logged by accident: a SecretValue prints nothing, in a log as a
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any, TextIO
 
@@ -32,7 +33,11 @@ def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
         _spell_refs,
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=not os.environ.get("NO_COLOR"), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if terminal
         else [_TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=False, default=repr)]
     )

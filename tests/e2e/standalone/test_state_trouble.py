@@ -1,10 +1,15 @@
 """`headgate run` when its state directory is in trouble: damaged, or not to be written to."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from fakes.behaviours import respond
 from fakes.server import FakeServer
 from harness.headgate import Headgate
+from harness.space import GATEWAY
 from harness.standalone import answering, envoy, upstream
 
 
@@ -49,6 +54,39 @@ def test_damaged_files_are_as_good_as_none(runner: Headgate, provider: FakeServe
     runner.start()
     runner.wait_ready("one")
     assert runner.call("one").status_code == 200
+
+
+@pytest.mark.parametrize("keep", [0, 100, 500])
+def test_a_damaged_authority_is_replaced_and_envoy_taken_over(
+    runner: Headgate, provider: FakeServer, keep: int
+) -> None:
+    provider.default(respond(200))
+    runner.start()
+    before = envoy(runner)
+    runner.kill()
+    os.truncate(runner.state / "pki" / "authority.pem", keep)
+    runner.start()
+    assert envoy(runner) == before
+    runner.wait_log("note: the certificates in .*/pki are damaged: new ones are made")
+    runner.apply("two", upstream("two", provider.port))
+    runner.wait_ready("one", "two")
+    assert runner.call("two").status_code == 200
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_run(provider: FakeServer, tmp_path: Path) -> None:
+    provider.default(respond(200))
+    full = "import sys; sys.stdout = open('/dev/full', 'w'); from headgate.cli import main; main()"
+    headgate = Headgate(tmp_path, files={"gateway": GATEWAY}, command=[sys.executable, "-c", full])
+    try:
+        headgate.start(wait=False)
+        headgate.apply("one", upstream("one", provider.port))
+        headgate.wait_ready("one")
+        headgate.apply("two", upstream("two", provider.port))
+        headgate.wait_ready("two")
+        assert headgate.call("two").status_code == 200
+        headgate.stop()
+    finally:
+        headgate.close()
 
 
 def test_a_damaged_status_is_said_by_get(runner: Headgate) -> None:
