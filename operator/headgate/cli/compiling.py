@@ -5,11 +5,9 @@ The output is the same for the same folder, wherever and whenever; no secret is 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,7 @@ from headgate.compile.world import compile_snapshot
 from headgate.files.findings import problems as all_problems
 from headgate.files.folder import World
 from headgate.files.snapshot import snapshot
-from headgate.model.refs import ObjectRef
-from headgate.model.secret import SecretValue
+from headgate.model import dump
 from headgate.model.verdict import Plan
 
 
@@ -39,14 +36,14 @@ def show(folder: Path, output: str, secrets: Sequence[str], listen: str) -> None
 
 
 def _plan(_world: World, plan: Plan) -> Any:
-    return {"gateways": {key: plain(gateway) for key, gateway in sorted(plan.gateways.items())}}
+    return dump.plan(plan)
 
 
 def _xds(_world: World, plan: Plan) -> Any:
-    from headgate.envoy.dump import dump
+    from headgate.envoy.dump import dump as xds
     from headgate.envoy.render import RenderMemo, render
 
-    return {key: dump(render(gateway, RenderMemo())) for key, gateway in sorted(plan.gateways.items())}
+    return {key: xds(render(gateway, RenderMemo())) for key, gateway in sorted(plan.gateways.items())}
 
 
 def _objects(world: World, plan: Plan) -> Any:
@@ -61,23 +58,3 @@ def _objects(world: World, plan: Plan) -> Any:
         ]
         items.append({**item.manifest, "metadata": metadata, "status": {"conditions": conditions}})
     return {"apiVersion": "v1", "kind": "List", "items": items}
-
-
-def plain(value: Any) -> Any:
-    """Frozen values as plain data; a secret as the word that it is one; what is empty is left out."""
-    match value:
-        case SecretValue():
-            return "[redacted]"
-        case ObjectRef():
-            return str(value)
-        case Enum():
-            return value.value
-        case Mapping():
-            return {str(key): plain(inner) for key, inner in sorted(value.items())}
-        case tuple() | list():
-            return [plain(inner) for inner in value]
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-            return {name: plain(inner) for name, inner in fields if inner is not None and inner != ()}
-        case _:
-            return value
