@@ -55,6 +55,8 @@ def run(
         raise Failure(str(problem)) from None
     except BackgroundEnded as ended:
         raise Failure(str(ended)) from ended
+    finally:
+        _forget_unsaid()
 
 
 def _say(line: str) -> None:
@@ -66,6 +68,14 @@ def _say(line: str) -> None:
         # Nobody reads any more (`| head`, a closed terminal): that is the end of the run, an orderly one.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _forget_unsaid() -> None:
+    """What could not be written is not tried again at the exit, which would be a failure of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _spell(place: tuple[str, int]) -> str:
