@@ -18,9 +18,9 @@ from fakes.rawserver import RawServer
 from fakes.server import FOUR_ADDRESSES, FakeServer
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.dns import DnsServer, Order
-from harness.envoy import free_port
 from harness.plans import endpoint, gateway, retry, to
 from harness.plans import upstream as an_upstream
+from harness.ports import free_port
 from headgate.envoy.metadata import CircuitState
 from headgate.model.plan import (
     Breaker,

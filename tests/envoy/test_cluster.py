@@ -11,8 +11,8 @@ from fakes.behaviours import Gate, echo, respond
 from fakes.recording import RecordedRequest
 from fakes.server import FakeServer
 from harness.dataplane import DataPlane
-from harness.envoy import free_port
 from harness.plans import endpoint, gateway, section, to, upstream
+from harness.ports import free_port
 from headgate.model.plan import (
     Ceilings,
     HeaderMatch,

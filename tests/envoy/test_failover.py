@@ -11,8 +11,8 @@ from fakes.behaviours import respond
 from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer
-from harness.envoy import free_port
 from harness.plans import endpoint, gateway, retry, section, upstream
+from harness.ports import free_port
 from headgate.model.plan import Dns, Retry
 
 

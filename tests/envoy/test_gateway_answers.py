@@ -16,9 +16,9 @@ from fakes.behaviours import Gate, echo, hang, respond
 from fakes.rawserver import RawServer
 from fakes.server import FakeServer
 from harness.bench import Bench, ReportingPlane, error_of
-from harness.envoy import free_port
 from harness.pki import Authority
 from harness.plans import ROOTS, endpoint, gateway, roots, tls, upstream
+from harness.ports import free_port
 from headgate.envoy.listener import URL_HEADERS
 from headgate.model.plan import Ceilings, Credential, CredentialPlace, Timeouts
 

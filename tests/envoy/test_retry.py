@@ -17,8 +17,8 @@ from fakes.behaviours import Behaviour, json_response, respond, sequence, slow_b
 from fakes.rawserver import RawServer, answer, raw_bytes, reset_after_request
 from fakes.server import FakeServer
 from harness.dataplane import DataPlane
-from harness.envoy import free_port
 from harness.plans import endpoint, gateway, retry, section, to, upstream
+from harness.ports import free_port
 from headgate.model.plan import (
     BodyHint,
     Gateway,

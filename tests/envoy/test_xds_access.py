@@ -14,7 +14,8 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from structlog.testing import capture_logs
 
 from harness import handmade
-from harness.envoy import Envoy, eventually, free_port
+from harness.envoy import Envoy, eventually
+from harness.ports import free_port
 from harness.xds import AdsCall, Fleet, Reply, get, until_reply
 from headgate.envoy.resource import TypeUrl
 from headgate.xds.pki import CertificateAuthority

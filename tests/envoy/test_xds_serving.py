@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from harness import handmade
-from harness.envoy import eventually, free_port
+from harness.envoy import eventually
+from harness.ports import free_port
 from harness.xds import Fleet, Reply, get, until_reply
 from headgate.envoy.resource import TypeUrl
 from headgate.xds.feedback import Acked, Pending

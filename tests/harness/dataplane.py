@@ -18,7 +18,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from harness.envoy import Envoy, free_port, give_identity, short_directory
+from harness.envoy import Envoy, give_identity, short_directory
+from harness.ports import free_port
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import TypeUrl
 from headgate.model.plan import Gateway

@@ -42,13 +42,6 @@ def envoy_binary() -> Path:
     return Path(found)
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nothing listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def short_directory() -> Iterator[Path]:
     """A temporary directory with a path short enough for a unix socket in it."""

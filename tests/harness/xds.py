@@ -21,7 +21,8 @@ import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from harness import handmade
-from harness.envoy import Envoy, eventually, free_port, short_directory
+from harness.envoy import Envoy, eventually, short_directory
+from harness.ports import free_port
 from headgate.envoy.resource import Resource, TypeUrl
 from headgate.xds import identity
 from headgate.xds.bootstrap import NodeBootstrap, render
