@@ -91,6 +91,11 @@ def test_the_harmless_are_not(text: str) -> None:
     assert not FORBIDDEN.search(text)
 
 
+def test_a_secret_is_revealed_where_it_is_checked_and_where_it_is_sent_and_nowhere_else() -> None:
+    found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if ".reveal()" in path.read_text("utf-8")}
+    assert found == {"compile/credentials.py", "compile/data.py", "compile/tls.py", "envoy/secret.py"}
+
+
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     code = f"from hatchling.build import build_wheel; print(build_wheel({str(tmp_path)!r}))"
     built = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from headgate.api.base import Model, Rule
-from headgate.api.credential import Credential, CredentialLocation, HeaderLocation, SecretKeyRef, SecretRef
-from headgate.api.healthcheck import ActiveHealthCheck, HealthCheck, StatusRange
+from headgate.api.credential import Credential
+from headgate.api.healthcheck import HealthCheck
 from headgate.api.meta import AGE, READY, Column, Kind, Names
 from headgate.api.rules import at_least
-from headgate.api.section import Section, SectionHeaderMatch, SectionMatch, Timeouts
+from headgate.api.section import Section, Timeouts
 from headgate.api.status import UpstreamStatus
-from headgate.api.tls import CaCertificateRef, SubjectAltName, TlsValidation, UpstreamTls
+from headgate.api.tls import UpstreamTls
 from headgate.api.types import (
     AS_SET,
     BY_NAME,
@@ -28,33 +28,6 @@ from headgate.api.types import (
     Port,
     Seq,
 )
-
-__all__ = [
-    "ActiveHealthCheck",
-    "CaCertificateRef",
-    "Credential",
-    "CredentialLocation",
-    "Dns",
-    "Endpoint",
-    "GatewayRef",
-    "Header",
-    "HeaderChanges",
-    "HeaderLocation",
-    "Headers",
-    "HealthCheck",
-    "SecretKeyRef",
-    "SecretRef",
-    "Section",
-    "SectionHeaderMatch",
-    "SectionMatch",
-    "StatusRange",
-    "SubjectAltName",
-    "Timeouts",
-    "TlsValidation",
-    "UpstreamService",
-    "UpstreamServiceSpec",
-    "UpstreamTls",
-]
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headgate.api.conditions import Reason
-from headgate.api.upstream import Credential as CredentialSpec
+from headgate.api.credential import Credential as CredentialSpec
 from headgate.compile import data
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.compile.headers import reserved

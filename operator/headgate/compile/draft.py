@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headgate.api.upstream import Section as SectionSpec
+from headgate.api.section import Section as SectionSpec
 from headgate.api.upstream import UpstreamServiceSpec
 from headgate.compile.attached import Attached
 from headgate.compile.findings import Findings

@@ -46,19 +46,22 @@ def _rules(context: Context, path: Path, changes: HeaderChanges | None) -> Heade
     return HeaderRules(
         set=_pairs(context, (*path, "set"), changes.set),
         add=_pairs(context, (*path, "add"), changes.add),
-        remove=_names(context, (*path, "remove"), changes.remove),
+        remove=_removed(context, (*path, "remove"), changes.remove),
     )
 
 
 def _pairs(context: Context, path: Path, headers: Sequence[Header]) -> tuple[tuple[str, str], ...]:
-    names = _names(context, path, [each.name for each in headers])
+    _check_names(context, path, [each.name for each in headers])
     context.findings.unique(path, [each.name.lower() for each in headers], "a header")
-    del names
     return tuple(sorted((each.name.lower(), each.value.strip(" \t")) for each in headers))
 
 
-def _names(context: Context, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+def _removed(context: Context, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    _check_names(context, path, names)
+    return tuple(sorted({name.lower() for name in names}))
+
+
+def _check_names(context: Context, path: Path, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         if reserved(name):
             context.findings.reject((*path, index), f"{name} belongs to the connection or to the gateway: take it out")
-    return tuple(sorted({name.lower() for name in names}))

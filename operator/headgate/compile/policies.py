@@ -161,8 +161,7 @@ def _kind(declared: Mapping[str, Declared[Any]], rules: Rules, world: _Targets) 
     outcomes: dict[str, tuple[Findings, Policy[PolicySpec] | None, bool]] = {}
     on: dict[ObjectRef, dict[str | None, list[Policy[PolicySpec]]]] = {}
     for key, each in sorted(declared.items()):
-        findings, policy, older = outcomes[key] = _in_force(each, rules.check)
-        del findings, older
+        _, policy, _ = outcomes[key] = _in_force(each, rules.check)
         if policy is not None:
             for ref, section in _targets(policy, world):
                 on.setdefault(ref, {}).setdefault(section, []).append(policy)

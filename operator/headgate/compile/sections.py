@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headgate.api.conditions import Reason
-from headgate.api.upstream import SectionMatch
+from headgate.api.section import SectionMatch
 from headgate.compile import regex
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.model.plan import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch, Route

@@ -5,7 +5,7 @@ an upstream's general limit is not meant to cut streams.
 
 from __future__ import annotations
 
-from headgate.api.upstream import Timeouts as TimeoutsSpec
+from headgate.api.section import Timeouts as TimeoutsSpec
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.model.plan import Millis, Timeouts

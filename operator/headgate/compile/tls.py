@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.api.upstream import CaCertificateRef, TlsValidation, UpstreamTls
+from headgate.api.tls import CaCertificateRef, TlsValidation, UpstreamTls
 from headgate.compile import data
 from headgate.compile.draft import Context, Draft
 from headgate.compile.endpoints import has_tls
