@@ -14,7 +14,7 @@ from enum import StrEnum
 from headgate.api.conditions import Reason
 from headgate.model.observations import Circuit, SectionReport
 
-#: From how many failures in a proxy's window, and from which share of its calls, calls are said to fail.
+#: From how many failures in a proxy's window, and from which share of its calls, calls are said to fail; or when all do.
 FAILURES = 3
 SHARE = 0.5
 
@@ -92,8 +92,13 @@ def _section(name: str, has_breaker: bool, reports: tuple[SectionReport, ...]) -
         since=min((report.since for report in telling), default=None),
         failure=next((report.failure for report in sorted(telling, key=lambda each: each.since) if report.failure), ""),
         called=any(report.calls for report in reports),
-        failing=any(report.failing and report.failures >= max(FAILURES, report.calls * SHARE) for report in reports),
+        failing=any(report.failing and _mostly_fails(report) for report in reports),
     )
+
+
+def _mostly_fails(report: SectionReport) -> bool:
+    enough = min(max(FAILURES, report.calls * SHARE), report.calls)
+    return report.calls > 0 and report.failures >= enough
 
 
 def _said(sections: list[_Section], what: str) -> str:

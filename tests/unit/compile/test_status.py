@@ -248,6 +248,11 @@ def report(circuit: Circuit = Circuit.CLOSED, minutes: int = 0, **changes: objec
             {"default": [report(failures=6, failing=True, failure="Status500")]},
             *("Degraded", "Closed", "Status500", "2026-01-01T12:00:00Z"),
         ),
+        # A provider that has answered no call is not well, be they ever so few.
+        (
+            {"default": [report(calls=1, failures=1, failing=True, failure="ConnectFailure")]},
+            *("Degraded", "Closed", "ConnectFailure", "2026-01-01T12:00:00Z"),
+        ),
         # A few failures, or failures that are over, are no news.
         ({"default": [report(failures=2, failing=True)]}, "Healthy", "Closed", None, None),
         ({"default": [report(failures=9, failing=False)]}, "Healthy", "Closed", None, None),
