@@ -8,7 +8,7 @@ and changes taken all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from headgate.api.kinds import KINDS
 from headgate.app.engine import Outlook
 from headgate.compile.status import Status
-from headgate.files.records import Record, dump, load
+from headgate.files.records import Record, entry, load
 from headgate.files.source import FolderSource
 from headgate.model.refs import ObjectRef
 from headgate.standalone.process import myself
-from headgate.standalone.state import StateDirectory, encoded, write_atomically
+from headgate.standalone.state import StateDirectory, write_atomically
 
 _log = structlog.stdlib.get_logger("headgate.run")
 
@@ -34,7 +34,8 @@ class Ledger:
         self._state = state
         self._lines: dict[ObjectRef, tuple[object, object, str]] = {}
         self._status = b""
-        self._objects: Any = None
+        self._records: dict[ObjectRef, tuple[Record, str]] = {}
+        self._objects = b""
         #: Files that could not be written the last time.
         self._unwritten: set[Path] = set()
 
@@ -51,11 +52,11 @@ class Ledger:
         found: dict[ObjectRef, Status] = {}
         data = self._state.read(self._state.status_file)
         entries = data.get("objects") if isinstance(data, dict) else None
-        for entry in entries if isinstance(entries, list) else ():
+        for each in entries if isinstance(entries, list) else ():
             try:
-                kind = KINDS[entry["kind"]]
-                ref = ObjectRef(entry["kind"], entry["metadata"]["namespace"], entry["metadata"]["name"])
-                whole = kind.model_validate(entry)
+                kind = KINDS[each["kind"]]
+                ref = ObjectRef(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+                whole = kind.model_validate(each)
             except (KeyError, TypeError, ValidationError):
                 continue
             status = getattr(whole, "status", None)
@@ -65,8 +66,18 @@ class Ledger:
 
     def remember(self, source: FolderSource) -> None:
         """Keep what the next run needs of the objects."""
-        content = dump(source.records())
-        if content != self._objects and self._written(self._state.objects_file, encoded(content)):
+        lines = {}
+        for record in source.records():
+            known = self._records.get(record.ref)
+            # A thousand models as JSON take longer than all else about an edit.
+            lines[record.ref] = (
+                known
+                if known is not None and known[0] == record
+                else (record, json.dumps(entry(record), ensure_ascii=False))
+            )
+        self._records = lines
+        content = f'{{"objects": [\n{_joined(line for _, line in lines.values())}\n]}}\n'.encode()
+        if content != self._objects and self._written(self._state.objects_file, content):
             self._objects = content
 
     def publish(self, source: FolderSource, outlook: Outlook, problems: list[str]) -> None:
@@ -83,7 +94,7 @@ class Ledger:
                 body = shown(item.manifest, ref, source, status)
                 lines[ref] = (item, status, json.dumps(body, ensure_ascii=False))
         self._lines = lines
-        objects = ",\n".join(line for _, _, line in lines.values())
+        objects = _joined(line for _, _, line in lines.values())
         content = f'{{"problems": {json.dumps(problems, ensure_ascii=False)},\n"objects": [\n{objects}\n]}}\n'.encode()
         if content != self._status and self._written(self._state.status_file, content):
             self._status = content
@@ -100,6 +111,10 @@ class Ledger:
             return False
         self._unwritten.discard(path)
         return True
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return ",\n".join(lines)
 
 
 def shown(manifest: Mapping[str, Any], ref: ObjectRef, source: FolderSource, status: Status | None) -> dict[str, Any]:

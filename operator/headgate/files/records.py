@@ -5,7 +5,7 @@ Plain JSON without Secrets; the state directory keeps it. Junk in it is dropped 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,28 +41,23 @@ def document(kind: Kind) -> dict[str, Any]:
     return body
 
 
-def dump(records: Iterable[Record]) -> dict[str, Any]:
-    """As JSON data."""
+def entry(record: Record) -> dict[str, Any]:
+    """One object as JSON data."""
     return {
-        "objects": [
-            {
-                "kind": record.ref.kind,
-                "namespace": record.ref.namespace,
-                "name": record.ref.name,
-                "file": record.file,
-                "generation": record.generation,
-                "digest": record.digest,
-                "seen": record.seen,
-                "good": record.manifest,
-                "goodRevision": record.good_revision,
-            }
-            for record in records
-        ]
+        "kind": record.ref.kind,
+        "namespace": record.ref.namespace,
+        "name": record.ref.name,
+        "file": record.file,
+        "generation": record.generation,
+        "digest": record.digest,
+        "seen": record.seen,
+        "good": record.manifest,
+        "goodRevision": record.good_revision,
     }
 
 
 def load(data: Any) -> dict[ObjectRef, Record]:
-    """The reverse."""
+    """The reverse, of `{"objects": [...]}` with an `entry` each."""
     entries = data.get("objects") if isinstance(data, dict) else None
     found = (_record(entry) for entry in entries) if isinstance(entries, list) else ()
     return {record.ref: record for record in found if record is not None}

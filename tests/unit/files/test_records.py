@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headgate.files.folder import Folder
-from headgate.files.records import Record, dump, load
+from headgate.files.records import Record, entry, load
 from headgate.files.source import Change, FolderSource
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken
@@ -22,6 +23,10 @@ kind: UpstreamService
 metadata: {name: a, labels: {team: x}}
 spec: {hostname: api.example.com, timeouts: {request: 30s}, upgrades: [websocket]}
 """
+
+
+def dump(source: FolderSource) -> dict[str, Any]:
+    return {"objects": [entry(record) for record in source.records()]}
 
 
 class Run:
@@ -46,7 +51,7 @@ class Run:
         )
 
     def left(self) -> dict[ObjectRef, Record]:
-        return load(json.loads(json.dumps(dump(self.source.records()))))
+        return load(json.loads(json.dumps(dump(self.source))))
 
 
 @pytest.fixture
@@ -110,6 +115,6 @@ def test_junk_is_dropped(junk: object) -> None:
 def test_a_good_version_that_a_newer_headgate_wrote_is_dropped(folder: Path) -> None:
     first = Run(folder, {})
     first.accept()
-    body = dump(first.source.records())
+    body = dump(first.source)
     body["objects"][0]["good"]["spec"]["hostname"] = {"from": "the future"}
     assert load(body) == {}
