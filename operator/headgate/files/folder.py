@@ -157,7 +157,8 @@ def _twice(first: Item, second: Item) -> Problem:
 def discover(root: Path) -> Iterator[tuple[str, Path]]:
     """Every YAML file below `root`, by its path from there; hidden ones are left out, links are followed.
 
-    A mounted ConfigMap is a folder of links into a hidden folder: so its files are seen once.
+    A mounted ConfigMap is a folder of links into a hidden folder: so its files are seen once. FolderProblem if a folder
+    can't be read: what it declares is not known, and must not count as taken away.
     """
     try:
         if root.is_file():
@@ -169,7 +170,7 @@ def discover(root: Path) -> Iterator[tuple[str, Path]]:
     except OSError as error:
         raise FolderProblem(f"{root} can't be read: {error.strerror}") from None
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=_unreadable, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link to a folder around it
             folders.clear()
@@ -180,3 +181,8 @@ def discover(root: Path) -> Iterator[tuple[str, Path]]:
             if name.endswith(_ENDINGS) and not name.startswith(".") and name not in _TOOLS:
                 path = Path(folder, name)
                 yield path.relative_to(root).as_posix(), path
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):  # gone since it was listed
+        raise FolderProblem(f"{error.filename} can't be read: {error.strerror}")

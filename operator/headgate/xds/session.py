@@ -138,7 +138,12 @@ class Session:
                 message = await read(self._context)
                 if message is None:
                     return
-                self._take(message)
+                try:
+                    self._take(message)
+                except Exception:
+                    # A bug: the stream ends and the proxy comes back in another; nobody else would tell.
+                    self._log.exception("xds.failed")
+                    raise
                 self._wake.set()
         finally:
             self.end()

@@ -1,7 +1,9 @@
 """A folder as one world: what files declare, what is wrong with them, and what stays in force meanwhile."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,25 @@ def test_a_bug_in_reading_costs_one_file_only(tmp_path: Path, monkeypatch: pytes
     ]
 
 
+def test_a_file_that_is_emptied_takes_nothing_away(tmp_path: Path) -> None:
+    """An editor that is slow, or finds the disk full, leaves it so. To remove is to delete, or to say something else."""
+    path = tmp_path / "a.yaml"
+    path.write_text(upstream("a"))
+    folder = Folder(tmp_path)
+    before = folder.read()
+    for content in ("", "\n \n"):
+        path.write_text(content)
+        world = folder.read()
+        assert world.items == before.items
+        assert problems(world) == [
+            "a.yaml:1 (document 1): the file is empty, and what it declared stays in force: delete the file to remove that"
+        ]
+    path.write_text("# nothing any more\n")
+    assert (folder.read().items, folder.read().problems) == ({}, ())
+    path.write_text("")
+    assert (folder.read().items, folder.read().problems) == ({}, ())
+
+
 def test_a_mounted_config_map_is_seen_once_and_followed(tmp_path: Path) -> None:
     """Kubernetes mounts files as links into a hidden folder, and swaps the link to that."""
     for version, host in (("..1", "one.example"), ("..2", "two.example")):
@@ -165,6 +186,29 @@ def test_a_file_that_can_not_be_read_keeps_what_it_said(tmp_path: Path) -> None:
     world = folder.read()
     assert problems(world) == ["a.yaml:1 (document 1): the file can't be read: No such file or directory"]
     assert ref("x") in world.items
+
+
+def test_a_folder_inside_that_can_not_be_read_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    folder = Folder(tmp_path)
+    scan = os.scandir
+
+    def refuse(error: OSError) -> Any:
+        def scandir(path: Any = ".") -> Any:
+            if os.fspath(path) == str(inside):
+                raise error
+            return scan(path)
+
+        return scandir
+
+    monkeypatch.setattr(os, "scandir", refuse(PermissionError(errno.EACCES, "Permission denied", str(inside))))
+    with pytest.raises(FolderProblem, match=f"{inside} can't be read: Permission denied"):
+        folder.read()
+    monkeypatch.setattr(os, "scandir", refuse(FileNotFoundError(errno.ENOENT, "No such file", str(inside))))
+    assert folder.read().problems == ()
 
 
 def test_what_an_earlier_run_knew_stands_in_for_a_broken_file(tmp_path: Path) -> None:
