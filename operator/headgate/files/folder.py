@@ -95,6 +95,10 @@ class Folder:
         digest = hashlib.sha256(content).hexdigest()
         if before is not None and before.digest == digest:
             return before
+        held = before.good if before else self._earlier(name)
+        if not content.strip() and held.items:  # cut short by who writes it, or by a full disk
+            words = "the file is empty, and what it declared stays in force: delete the file to remove that"
+            return _File(digest, Parsed(problems=(Problem(Place(name, 1), words),)), held)
         try:
             documents, unreadable = read(name, content)
             parsed = parse(documents)
@@ -104,7 +108,7 @@ class Folder:
             )
             unreadable, parsed = Problem(Place(name, 1), words), Parsed()
         if unreadable is not None:
-            return _File(digest, Parsed(problems=(unreadable,)), before.good if before else self._earlier(name))
+            return _File(digest, Parsed(problems=(unreadable,)), held)
         good = parsed
         if parsed.kept and before is not None:
             # A Secret that says something wrong stays as it was.
