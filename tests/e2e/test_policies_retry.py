@@ -221,7 +221,6 @@ def test_retry_per_retry_timeout(space: Space, provider: FakeServer) -> None:
         """
         targetRefs: [{kind: UpstreamService, name: api}]
         attempts: 1
-        retryOn: {triggers: [reset]}
         perRetry: {timeout: 300ms}
         """,
     )

@@ -85,7 +85,7 @@ class PerRetry(Model):
         Duration | None,
         Field(
             default=None,
-            description="Time limit of one try, at least 1ms. Default: only the section's request timeout counts.",
+            description="Time limit of one try, at least 1ms. A try that takes longer is given up and, for `methods`, tried again, as with the trigger reset. Default: only the section's request timeout counts.",
         ),
     ]
     back_off: Annotated[

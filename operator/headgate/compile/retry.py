@@ -68,7 +68,7 @@ def _build(spec: RetryPolicySpec, facts: RetryFacts, findings: Findings) -> Retr
         return None
     return Retry(
         attempts=attempts,
-        triggers=_triggers(spec),
+        triggers=_triggers(spec, timed=bool(timeout)),
         statuses=_statuses(spec, facts),
         methods=tuple(sorted(set(spec.methods or (*defaults.RETRIED_METHODS, *facts.safe_methods)))),
         per_try_timeout=timeout or None,
@@ -96,9 +96,13 @@ def _back_off(spec: RetryPolicySpec, findings: Findings) -> tuple[int, int]:
     return base, base * defaults.BACK_OFF_FACTOR if longest is None else millis(longest)
 
 
-def _triggers(spec: RetryPolicySpec) -> tuple[RetryTrigger, ...]:
+def _triggers(spec: RetryPolicySpec, *, timed: bool) -> tuple[RetryTrigger, ...]:
     named = spec.retry_on.triggers if spec.retry_on else ()
-    return tuple(RetryTrigger(each) for each in sorted(set(named))) or defaults.TRIGGERS
+    triggers = {RetryTrigger(each) for each in named} or set(defaults.TRIGGERS)
+    if timed:
+        # A try that is given up for its time ends in a reset; to give it up and not try again would be of no use.
+        triggers.add(RetryTrigger.RESET)
+    return tuple(sorted(triggers))
 
 
 def _statuses(spec: RetryPolicySpec, facts: RetryFacts) -> tuple[int, ...]:
