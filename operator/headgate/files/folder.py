@@ -112,8 +112,8 @@ class Folder:
         good = parsed
         if parsed.kept and before is not None:
             # A Secret that says something wrong stays as it was.
-            held = tuple(item for item in before.good.items if item.ref in parsed.kept)
-            good = Parsed(parsed.items + held)
+            kept = tuple(item for item in before.good.items if item.ref in parsed.kept)
+            good = Parsed(parsed.items + kept)
         return _File(digest, parsed, good)
 
     def _earlier(self, name: str) -> Parsed:
