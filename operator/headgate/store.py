@@ -69,7 +69,8 @@ class Store:
     """Everything that is declared now, and the last good version of each object.
 
     `sequence` counts changes. A source that lists everything notes it before the listing and gives it to `replace` as
-    `as_of`: what was put or removed later than that is newer than the listing and stays.
+    `as_of`: what was put or removed later than that is newer than the listing and stays. Listings of the same objects come
+    one after another.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -123,6 +124,7 @@ class Store:
         for ref, put in listed.items():
             if not self._newer(ref, as_of):
                 self.put(put)
+        self._settle({kind}, as_of)
 
     def put_data(self, data: DataObject) -> None:
         """A Secret or ConfigMap is there, or has changed."""
@@ -157,6 +159,7 @@ class Store:
         for ref, data in listed.items():
             if not self._newer(ref, as_of):
                 self.put_data(data)
+        self._settle({"Secret", "ConfigMap"}, as_of)
 
     def put_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """A namespace has these labels."""
@@ -180,6 +183,7 @@ class Store:
         for name, each in labels.items():
             if not self._newer(ObjectRef("Namespace", "", name), as_of):
                 self.put_namespace(name, each)
+        self._settle({"Namespace"}, as_of)
 
     def restore(self, goods: Iterable[Good]) -> None:
         """What was good before a restart; to be called before the first `put`. It waits for its object to be declared."""
@@ -244,6 +248,12 @@ class Store:
 
     def _newer(self, ref: ObjectRef, as_of: int | None) -> bool:
         return as_of is not None and self._touched.get(ref, 0) > as_of
+
+    def _settle(self, kinds: set[str], as_of: int | None) -> None:
+        """Forget when objects were touched that this listing is newer than: the next one is newer still. Otherwise every
+        name that there ever was would be kept."""
+        if as_of is not None:
+            self._touched = {ref: at for ref, at in self._touched.items() if at > as_of or ref.kind not in kinds}
 
     def _mark(self) -> None:
         self._dirty.set()

@@ -58,6 +58,23 @@ def test_what_did_not_change_is_the_same_map() -> None:
     assert second.data is first.data
 
 
+def test_names_of_the_past_are_forgotten() -> None:
+    store = Store()
+    for number in range(100):
+        data = DataObject(ObjectRef("Secret", "shop", f"s{number}"), "1", {})
+        store.put(Put(ObjectRef("UpstreamService", "shop", f"u{number}"), "1", broken().current))
+        store.put_data(data)
+        store.put_namespace(f"n{number}", {})
+        store.remove(ObjectRef("UpstreamService", "shop", f"u{number}"))
+        store.remove_data(data.ref)
+        store.remove_namespace(f"n{number}")
+    as_of = store.sequence
+    store.replace("UpstreamService", [broken()], as_of=as_of)
+    store.replace_data([], as_of=as_of)
+    store.replace_namespaces({}, as_of=as_of)
+    assert set(store._touched) == {BILLING}
+
+
 def test_accepting_marks_nothing() -> None:
     world = World(upstream() + secret(token="t"))
     world.compile()

@@ -18,11 +18,10 @@ from headgate.model.refs import ObjectRef
 
 #: Without local variables: a Secret's plain text may be among them.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
-    """Send what structlog and the standard library log to `stream`. `level` is one of LEVELS."""
+    """Send what structlog and the standard library log to `stream`. `level` is debug, info, warning or error."""
     number = logging.getLevelNamesMapping()[level.upper()]
     terminal = stream.isatty()
     shared: list[structlog.typing.Processor] = [
