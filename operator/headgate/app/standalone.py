@@ -195,6 +195,8 @@ class Standalone:
                 self._say(
                     f"error: gateway {key}: its Envoy has not taken everything yet: see {self._state.gateway(key)}/envoy.log"
                 )
+            elif key in self._fleet.processes() and not await _accepts(gateway.listener):
+                self._say(f"error: gateway {key}: its Envoy runs, but takes no calls: end it and start again")
             for line in directions(gateway):
                 self._say(line)
         for ref in self._announcer.waiting:

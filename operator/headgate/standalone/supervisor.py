@@ -155,9 +155,8 @@ class Supervisor:
             self._log_start = self._log_size()
             self._say(f"Envoy of gateway {self.launch.key} still runs (process {found.pid}): taken over")
             return True
-        self._say(
-            f"Envoy of gateway {self.launch.key} (process {found.pid}) was started otherwise than is now asked for: replaced"
-        )
+        why = "was about to end" if record.get("ending") else "was started otherwise than is now asked for"
+        self._say(f"Envoy of gateway {self.launch.key} (process {found.pid}) {why}: replaced")
         await self._drain(handle)
         await end(handle, self._pace.terminate)
         handle.close()
@@ -192,12 +191,18 @@ class Supervisor:
             raise OSError(f"{launch.binary} ended at once:{self._last_words()}")
         # First of all: whatever fails from here on, this Envoy is not left to itself with the port.
         self._handle = Handle(process, child=True)
-        record = {"gateway": launch.key, "process": process.to_json(), "fingerprint": launch.fingerprint()}
-        StateDirectory.write(launch.record_file, record)
+        self._record(process, fingerprint=launch.fingerprint())
+
+    def _record(self, process: ProcessId, **more: object) -> None:
+        record = {"gateway": self.launch.key, "process": process.to_json(), **more}
+        StateDirectory.write(self.launch.record_file, record)
 
     async def _drain(self, handle: Handle) -> None:
         """Refuse new connections, then wait until no call is in flight."""
         socket = self.launch.admin_socket
+        with contextlib.suppress(OSError):
+            # There is no way back: if this run is killed now, the next must not take over an Envoy that listens no more.
+            self._record(handle.process, ending=True)
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(self._pace.drain):
                 await ask(socket, "/drain_listeners", "POST")

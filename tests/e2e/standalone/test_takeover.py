@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -49,6 +50,28 @@ def test_a_crash_of_headgate_is_noticed_by_no_caller_and_the_next_run_takes_over
     assert not report.failures(), str(report)
     assert envoy(runner) == before
     runner.stop()
+
+
+def test_an_envoy_that_was_about_to_end_is_not_taken_over(runner: Headgate, provider: FakeServer) -> None:
+    """It listens no more, and nothing makes it listen again. So a service manager leaves it that loses its patience."""
+    runner.start()
+    before, offset = envoy(runner), position(runner)
+    gate = Gate(respond(200))
+    provider.default(gate)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(runner.call, "one")
+        gate.wait_held(1)
+        os.kill(runner.pid, signal.SIGTERM)
+        runner.wait_log("stopping: calls in flight may finish", offset=offset)
+        _refused(runner)
+        runner.kill()
+        assert before.alive()
+        runner.start(wait=False)
+        runner.wait_log(rf"\(process {before.pid}\) was about to end: replaced", offset=offset)
+        gate.open()
+        assert call.result(20).status_code == 200, "what was in flight has finished"
+    _eventually(runner, 200)
+    assert envoy(runner) != before
 
 
 def test_a_breaker_that_is_open_stays_open_over_a_takeover(runner: Headgate, provider: FakeServer) -> None:
