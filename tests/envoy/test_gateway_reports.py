@@ -143,7 +143,13 @@ def test_a_report_without_a_field_is_refused(missing: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [struct_pb2.Struct(), _metadata(None), _metadata(GOOD | {"state": "ajar"}), _metadata(GOOD | {"at": "now"})],
+    [
+        struct_pb2.Struct(),
+        _metadata(None),
+        _metadata(GOOD | {"state": "ajar"}),
+        _metadata(GOOD | {"at": "now"}),
+        _metadata(GOOD | {"section": "c"}),
+    ],
 )
 def test_what_is_no_report_is_refused(wrong: struct_pb2.Struct) -> None:
     with pytest.raises(ValueError):  # noqa: PT011

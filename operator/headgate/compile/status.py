@@ -109,7 +109,7 @@ def _touched(
         if one is not gateway.upstreams:
             touched.update(each.ref for name, each in gateway.upstreams.items() if one.get(name) is not each)
     sections = {key for key in memo.reports.keys() | reports.keys() if memo.reports.get(key) != reports.get(key)}
-    touched.update(ObjectRef("UpstreamService", *section.split("/")[:2]) for section in sections)
+    touched.update(ObjectRef("UpstreamService", *section.split("/")[:2]) for _, section in sections)
     return touched & plan.verdicts.keys()
 
 
@@ -152,8 +152,9 @@ def _inputs(
 def _heard(plan: Plan, verdict: Verdict, reports: SectionReports) -> _Heard | None:
     if not verdict.gateways:
         return None
-    upstream = plan.gateways[verdict.gateways[0]].upstreams[verdict.ref.key]
-    return upstream, tuple([reports.get(section.id, ()) for section in upstream.sections])
+    gateway = verdict.gateways[0]
+    upstream = plan.gateways[gateway].upstreams[verdict.ref.key]
+    return upstream, tuple([reports.get((gateway, section.id), ()) for section in upstream.sections])
 
 
 def _wellbeing(heard: _Heard | None) -> Wellbeing:

@@ -189,7 +189,8 @@ class SectionReport:
 
     @classmethod
     def of(cls, metadata: struct_pb2.Struct) -> SectionReport:
-        """Read the Struct that the access log entry has under `FILTER`. Raises ValueError where a field is not there."""
+        """Read the Struct that the access log entry has under `FILTER`. Raises ValueError where a field is not there, or the
+        section's id is none."""
         report = metadata.fields[REPORT_KEY].struct_value.fields if REPORT_KEY in metadata.fields else {}
 
         def text(name: str) -> str:
@@ -202,6 +203,8 @@ class SectionReport:
                 raise ValueError(f"section report without number {name!r}")
             return int(report[name].number_value)
 
+        if text("section").count("/") != 2:
+            raise ValueError(f"section report of {text('section')!r}")
         return cls(
             section=text("section"),
             state=CircuitState(text("state")),

@@ -73,5 +73,6 @@ class SectionReport:
     failing: bool = False
 
 
-#: By section id (`namespace/upstream/section`): what each connected proxy said last.
-SectionReports = Mapping[str, tuple[SectionReport, ...]]
+#: By gateway (`namespace/name`) and section id (`namespace/upstream/section`): what each connected proxy of that gateway
+#: said last. It counts only while that gateway serves the section.
+SectionReports = Mapping[tuple[str, str], tuple[SectionReport, ...]]

@@ -35,13 +35,13 @@ class Reports:
         als_pb2_grpc.add_AccessLogServiceServicer_to_server(_Servicer(self), server)
 
     def all(self) -> observations.SectionReports:
-        """By section id, what each connected proxy said last."""
-        found: dict[str, list[observations.SectionReport]] = {}
-        for streams in self._streams.values():
+        """By gateway and section id, what each connected proxy said last."""
+        found: dict[tuple[str, str], list[observations.SectionReport]] = {}
+        for gateway, streams in self._streams.items():
             for reports in streams.values():
                 for section, report in reports.items():
-                    found.setdefault(section, []).append(section_report(report))
-        return MappingProxyType({section: tuple(reports) for section, reports in found.items()})
+                    found.setdefault((gateway, section), []).append(section_report(report))
+        return MappingProxyType({key: tuple(reports) for key, reports in found.items()})
 
     def take(self, gateway: str, stream: int, report: SectionReport) -> None:
         """One report; an older one than what is known is dropped."""

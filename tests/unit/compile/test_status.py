@@ -263,7 +263,7 @@ def test_the_columns(
     reports: Mapping[str, list[SectionReport]], health: str, circuit: str, reason: str | None, since: str | None
 ) -> None:
     plan = World(EDGE + upstream(spec=SECTIONED) + policy("CircuitBreaker", "fuse")).compile()
-    said = {f"shop/billing/{name}": tuple(each) for name, each in reports.items()}
+    said = {("shop/edge", f"shop/billing/{name}"): tuple(each) for name, each in reports.items()}
     found = statuses(plan, Proxies(), said, {}, NOW)
     document = columns(found)
     assert (document.health, document.circuit, document.reason, document.since) == (health, circuit, reason, since)
@@ -275,15 +275,23 @@ def test_the_columns(
 
 def test_without_a_breaker_there_is_no_circuit() -> None:
     plan = World(EDGE + upstream()).compile()
-    said = {"shop/billing/default": (report(Circuit.NONE),)}
+    said = {("shop/edge", "shop/billing/default"): (report(Circuit.NONE),)}
     assert columns(statuses(plan, Proxies(), said, {}, NOW)).circuit is None
 
 
 def test_not_being_in_force_is_told_before_doing_badly() -> None:
     plan = World(EDGE + upstream() + policy("CircuitBreaker", "fuse")).compile()
-    said = {"shop/billing/default": (report(Circuit.OPEN, 4, failure="Status503"),)}
+    said = {("shop/edge", "shop/billing/default"): (report(Circuit.OPEN, 4, failure="Status503"),)}
     pending = Proxies(said={BILLING: Acknowledgement(pending=1)})
     assert columns(statuses(plan, pending, said, {}, NOW)).reason == Reason.PENDING
+
+
+def test_what_another_gateway_says_does_not_count() -> None:
+    """It served the upstream before, or it lies."""
+    plan = World(EDGE + upstream() + policy("CircuitBreaker", "fuse")).compile()
+    said = {("shop/other", "shop/billing/default"): (report(Circuit.OPEN, 4, failure="Status503"),)}
+    document = columns(statuses(plan, Proxies(), said, {}, NOW))
+    assert (document.health, document.circuit, document.reason) == ("Unknown", "Closed", None)
 
 
 def test_the_policies_in_force_are_listed() -> None:

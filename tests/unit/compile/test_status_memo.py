@@ -12,7 +12,7 @@ import pytest
 from harness.declare import EDGE, World, on_gateway, policy, upstream
 from headgate.compile import status as status_
 from headgate.compile.status import Status, StatusMemo, statuses
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, SectionReport
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, SectionReport, SectionReports
 from headgate.model.refs import ObjectRef
 
 NAMES = ("a", "b", "c", "d")
@@ -47,7 +47,7 @@ class Life:
         )
         self.plan = self.world.compile()
         self.proxies = Proxies()
-        self.reports: dict[str, tuple[SectionReport, ...]] = {}
+        self.reports: dict[tuple[str, str], tuple[SectionReport, ...]] = {}
 
     def go_on(self) -> None:
         """One more thing happens."""
@@ -81,7 +81,7 @@ class Life:
                     failures=self.random.randint(0, 9),
                     failing=self.random.random() < 0.5,
                 )
-                self.reports = {**self.reports, f"shop/{name}/default": (report,)}
+                self.reports = {**self.reports, ("shop/edge", f"shop/{name}/default"): (report,)}
                 if self.random.random() < 0.3:
                     self.reports = {}
         if self.random.random() < 0.8:
@@ -129,7 +129,7 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(status_, "_document", noted)
     u7, edge = ObjectRef("UpstreamService", "shop", "u7"), ObjectRef("IntegrationGateway", "shop", "edge")
 
-    def again(proxies: Proxies, reports: Mapping[str, tuple[SectionReport, ...]]) -> None:
+    def again(proxies: Proxies, reports: SectionReports) -> None:
         nonlocal found
         asked.clear()
         looked.clear()
@@ -142,9 +142,9 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
     assert (set(asked), looked) == ({edge, u7}, [u7])
     again(Asked(said={u7: Acknowledgement(pending=1)}), {})
     assert (set(asked), looked) == ({edge, u7}, [u7])
-    again(Asked(), {"shop/u7/default": (REPORT,)})
+    again(Asked(), {("shop/edge", "shop/u7/default"): (REPORT,)})
     assert (set(asked), looked) == ({edge, u7}, [u7])
-    again(Asked(count=2), {"shop/u7/default": (REPORT,)})
+    again(Asked(count=2), {("shop/edge", "shop/u7/default"): (REPORT,)})
     assert len(set(asked)) == 101
     # An earlier result is no ground to stand on.
     statuses(world.plan, Asked(), {}, dict(found), NOW, memo)

@@ -77,14 +77,14 @@ def test_reports_are_kept_per_proxy_and_only_news_is_told() -> None:
     reports.take("a/b", 1, REPORT)
     reports.take("a/b", 2, replace(REPORT, state=CircuitState.CLOSED))
     assert told == ["a/b"] * 2
-    first, second = reports.all()["default/one/default"]
+    first, second = reports.all()["a/b", "default/one/default"]
     assert (first.circuit, second.circuit) == (Circuit.OPEN, Circuit.CLOSED)
     assert first.since == datetime.fromtimestamp(1.5, UTC)
     assert (first.failure, first.calls, first.failures, first.failing) == ("Status503", 9, 4, True)
     reports.take("a/b", 1, replace(REPORT, at=3_000))
     assert len(told) == 2
     reports.take("a/b", 1, replace(REPORT, at=1_000, calls=1))
-    assert reports.all()["default/one/default"][0].calls == 9
+    assert reports.all()["a/b", "default/one/default"][0].calls == 9
     reports.forget("a/b", 1)
     reports.forget("a/b", 2)
     reports.forget("a/b", 2)
