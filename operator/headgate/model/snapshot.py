@@ -75,8 +75,11 @@ def _policies(objects: Mapping[str, Mapping[str, Declared[Any]]]) -> Mapping[str
 class Settings:
     """What the composition root tells compile about where it runs; the same on every replica.
 
-    `listen` overrides the default gateway's address and port (standalone). `implied_gateway`: a world without any
-    gateway gets one named `default` in namespace `default` that takes every namespace (standalone).
+    `listen` overrides the default gateway's address and port (standalone); other gateways listen on `listen_address`, each
+    on its own port. `implied_gateway`: a world without any gateway gets one named `default` in namespace `default` that
+    takes every namespace (standalone). `extra_hosts`: names of the gateways themselves besides `localhost`, by which
+    upstreams are called by path. `extra_suffixes`: what may follow `<upstream>.<namespace>` besides `svc` and
+    `svc.<cluster_domain>`. `system_roots`: the CAs that `System` stands for, as PEM.
     """
 
     cluster_domain: str = "cluster.local"

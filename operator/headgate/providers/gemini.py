@@ -1,4 +1,4 @@
-"""The Gemini API (Google AI)."""
+"""The Gemini API (Google AI): https://ai.google.dev/api."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ _REPEATABLE = RetryFacts(statuses=_RETRY.statuses, safe_methods=("POST",), body_
 
 GEMINI = Profile(
     name="gemini",
-    documentation="https://ai.google.dev/api",
     host="generativelanguage.googleapis.com",
     port=443,
     credential=Location(CredentialPlace.HEADER, "x-goog-api-key"),

@@ -7,6 +7,5 @@ from headgate.providers.profile import Location, Profile
 
 GENERIC = Profile(
     name="generic",
-    documentation="",
     credential=Location(CredentialPlace.HEADER, "authorization", "Bearer "),
 )

@@ -64,7 +64,6 @@ class Profile:
     """
 
     name: str
-    documentation: str
     credential: Location
     host: str | None = None
     port: int | None = None

@@ -16,7 +16,6 @@ from headgate.providers.registry import BUILT_IN, GROUP, discover
 
 ACME = Profile(
     name="acme",
-    documentation="https://acme.example/docs",
     credential=Location(CredentialPlace.HEADER, "x-acme-key"),
     host="api.acme.example",
     base_path="/v2",
