@@ -27,7 +27,7 @@ ACME = Profile(
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module as an installed package would bring it."""
     module = types.ModuleType("acme_profiles")
-    module.__dict__.update(acme=ACME, gemini=Profile("gemini", "", ACME.credential), wrong="no profile")
+    module.__dict__.update(acme=ACME, gemini=Profile("gemini", ACME.credential), wrong="no profile")
     monkeypatch.setitem(sys.modules, "acme_profiles", module)
 
 
