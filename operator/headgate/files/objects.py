@@ -24,7 +24,7 @@ from headgate.api.kinds import KINDS
 from headgate.api.meta import Kind
 from headgate.files.document import Document
 from headgate.files.place import Problem, Whereabouts
-from headgate.files.sentences import meant, sentence, unknown
+from headgate.files.sentences import meant, sentence, telling, unknown
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import Broken
@@ -182,7 +182,7 @@ def _ours(ref: ObjectRef, data: Mapping[str, Any], where: Whereabouts) -> Item:
     try:
         result = model.model_validate(said)
     except ValidationError as error:
-        wrong += [sentence(model, entry) for entry in error.errors(include_url=False)]
+        wrong += [sentence(model, entry) for entry in telling(error.errors(include_url=False))]
     if wrong or result is None:
         raise _Wrong(*wrong)
     return Item(ref, where, _digest(_essence(said)), result, _shown(said))

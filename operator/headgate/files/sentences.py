@@ -6,7 +6,7 @@ Pure. Called by `objects` with one validation error of one object.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -48,6 +48,17 @@ _KINDS = {
     "dict_type": "a mapping",
     "model_type": "a mapping of fields",
 }
+
+
+def telling(errors: Sequence[Any]) -> list[Any]:
+    """Without a list that is called too short only because what is in it is wrong, which is said of that."""
+    places = [tuple(error["loc"]) for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(place[: len(error["loc"])] == tuple(error["loc"]) != place for place in places)
+    ]
 
 
 def sentence(model: type[BaseModel], error: Any) -> tuple[Path, str]:
@@ -102,7 +113,7 @@ def _choice(expected: str, value: object) -> str:
     said = "must be" if len(choices) == 1 else "must be one of"
     if not isinstance(value, str):
         return f"{said} {wanted}, not {_what(value)}"
-    return f"{said} {wanted}{_meant(value, choices)}"
+    return f"{said} {wanted}{_meant(value, choices) if len(choices) > 1 else ''}"
 
 
 def _wrong_type(wanted: str, value: object) -> str:

@@ -110,6 +110,18 @@ def test_a_file_that_is_emptied_takes_nothing_away(tmp_path: Path) -> None:
     assert (folder.read().items, folder.read().problems) == ({}, ())
 
 
+def test_a_list_with_a_mistake_in_it_is_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: headgate.dev/v1alpha1\nkind: RateLimit\nmetadata: {name: l}\nspec:\n"
+        "  targetRefs: [{group: headgate.io, kind: UpstreamService, name: api}]\n"
+        "  rules: [{name: x, limit: {requests: 0, interval: 1m}}]\n"
+    )
+    assert problems(Folder(tmp_path).read()) == [
+        "a.yaml:5 (document 1): RateLimit default/l: spec.targetRefs[0].group: must be headgate.dev",
+        "a.yaml:6 (document 1): RateLimit default/l: spec.rules[0].limit.requests: must be at least 1",
+    ]
+
+
 def test_a_mounted_config_map_is_seen_once_and_followed(tmp_path: Path) -> None:
     """Kubernetes mounts files as links into a hidden folder, and swaps the link to that."""
     for version, host in (("..1", "one.example"), ("..2", "two.example")):
@@ -270,7 +282,7 @@ spec:
             f"a.yaml:14 (document 1): {start}sections[0].matches[0].pathPrefix: must be a path that begins with / and has no "
             "query, fragment or spaces"
         ),
-        f"a.yaml:15 (document 1): {start}upgrades[0]: must be websocket: did you mean websocket?",
+        f"a.yaml:15 (document 1): {start}upgrades[0]: must be websocket",
         f"a.yaml:18 (document 1): {start}credentials[0].secretRef.key: is missing: it has to be given",
         (
             f"a.yaml:19 (document 1): {start}credentials[0].location.header.name: must be a header name: letters, digits and "
