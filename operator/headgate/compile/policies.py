@@ -94,18 +94,37 @@ class Policies:
         return Attached({RULES[kind].spec: every.near(upstream, gateway) for kind, every in self.by_kind.items()})
 
 
-def unchanged(before: Snapshot, now: Snapshot) -> bool:
-    """Whether `resolve` would find the same: of upstreams and gateways only their existence and labels count."""
-    if before.gateways is not now.gateways or any(before.policies[kind] is not now.policies[kind] for kind in RULES):
-        return False
-    if before.upstreams is now.upstreams:
-        return True
-    if before.upstreams.keys() != now.upstreams.keys():
-        return False
+def resolve(snapshot: Snapshot, before: Snapshot | None = None, known: Policies | None = None) -> Policies:
+    """Judge and attach every policy. `known` came of `before`: a kind for which nothing has changed since is taken from it,
+    and `known` itself is what comes out if that is so of all."""
+    still = _still(before, snapshot) if before is not None and known is not None else frozenset()
+    if known is not None and still == RULES.keys():
+        return known
+    world = _Targets(snapshot)
+    return Policies(
+        MappingProxyType(
+            {
+                kind: known.by_kind[kind]
+                if known is not None and kind in still
+                else _kind(snapshot.policies[kind], rules, world)
+                for kind, rules in RULES.items()
+            }
+        )
+    )
+
+
+def _still(before: Snapshot, now: Snapshot) -> frozenset[str]:
+    """The kinds of which `resolve` would find the same: of upstreams and gateways only their existence and labels count."""
+    if before.gateways is not now.gateways or before.upstreams.keys() != now.upstreams.keys():
+        return frozenset()
     others = ((before.upstreams[key], each) for key, each in now.upstreams.items() if before.upstreams[key] is not each)
-    if all(_labels(one) == _labels(other) for one, other in others):
-        return True
-    return not any(_selects(each) for every in now.policies.values() for each in every.values())
+    labels = before.upstreams is now.upstreams or all(_labels(one) == _labels(other) for one, other in others)
+    return frozenset(
+        kind
+        for kind in RULES
+        if before.policies[kind] is now.policies[kind]
+        and (labels or not any(_selects(each) for each in now.policies[kind].values()))
+    )
 
 
 def _selects(declared: Declared[Any]) -> bool:
@@ -117,14 +136,6 @@ def _labels(declared: Declared[Any]) -> Mapping[str, str]:
     version = declared.last_good if isinstance(declared.current, Broken) else declared.current
     labels: Mapping[str, str] = version.metadata.labels if version is not None else {}
     return labels
-
-
-def resolve(snapshot: Snapshot) -> Policies:
-    """Judge and attach every policy."""
-    world = _Targets(snapshot)
-    return Policies(
-        MappingProxyType({kind: _kind(snapshot.policies[kind], rules, world) for kind, rules in RULES.items()})
-    )
 
 
 class _Targets:

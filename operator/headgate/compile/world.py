@@ -80,13 +80,13 @@ def _surroundings(snapshot: Snapshot, memo: Memo, profiles: Profiles) -> _Surrou
     if before is None or memo.policies is None or before.settings != snapshot.settings or memo.profiles is not profiles:
         return _Surroundings(gateways, policies_.resolve(snapshot), usable=False, still=False)
     same_gateways = memo.gateways == gateways
-    same_policies = policies_.unchanged(before, snapshot)
+    policies = policies_.resolve(snapshot, before, memo.policies)
     return _Surroundings(
         memo.gateways if memo.gateways is not None and same_gateways else gateways,
-        memo.policies if same_policies else policies_.resolve(snapshot),
+        policies,
         usable=True,
         still=same_gateways
-        and same_policies
+        and policies is memo.policies
         and before.data is snapshot.data
         and before.namespaces is snapshot.namespaces,
     )
