@@ -1,6 +1,10 @@
 """What the README shows is true: its example is valid, its targets and files exist."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,23 @@ def test_the_example_is_valid(document: dict[str, object]) -> None:
     read = kind.model_validate(document)
     # Unknown fields are ignored when read, so a misspelt one shows only in what is left out.
     assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == document
+
+
+def test_the_command_that_validates_the_example_does_so(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^\$ headgate (validate .*)$", README, re.MULTILINE)
+    (tmp_path / "apis").mkdir()
+    (tmp_path / "apis" / "gemini.yaml").write_text("---\n".join(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)))
+    environment = {**os.environ, "GEMINI_API_KEY": "a-key", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-m", "headgate", *shlex.split(command)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_make_target_named_exists() -> None:
