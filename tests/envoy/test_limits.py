@@ -95,7 +95,7 @@ def test_burst_then_refusal_then_the_rate(plane: ReportingPlane, bench: Bench, p
 
 def test_a_refusal_says_when_and_sends_nothing(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
     section = bench.section(endpoint(provider.port))
-    rule = limit(section, 12, interval=60_000, burst=2)
+    rule = limit(section, 18, interval=90_000, burst=2)
     key = bench.serve(replace(section, limits=(rule,)))
     before = len(provider.requests)
     assert let_through(plane, key, 2) == 2
@@ -106,7 +106,7 @@ def test_a_refusal_says_when_and_sends_nothing(plane: ReportingPlane, bench: Ben
     error = error_of(refused)
     assert (error["code"], error["limit"], error["section"]) == ("RateLimited", rule.id, section.id)
     assert error["retryAfterSeconds"] == 5
-    assert "12 per 60000 ms" in error["message"]
+    assert "(18 per 1m30s, at most 2 at once)" in error["message"]
     assert len(provider.requests) == before + 2
 
 

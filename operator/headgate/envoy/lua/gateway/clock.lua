@@ -26,4 +26,18 @@ do
   function clock.text(wall_ms)
     return os.date("!%Y-%m-%dT%H:%M:%SZ", math.ceil(wall_ms / 1000))
   end
+
+  local UNITS = { { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } }
+
+  -- A duration as it is declared: 1m30s.
+  function clock.spoken(ms)
+    local words = ""
+    for _, unit in ipairs(UNITS) do
+      local count = math.floor(ms / unit[2])
+      if count > 0 then
+        words, ms = words .. count .. unit[1], ms - count * unit[2]
+      end
+    end
+    return words
+  end
 end

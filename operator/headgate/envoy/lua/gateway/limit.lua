@@ -164,8 +164,8 @@ do
 
   function limits.refusal(limit, wait, section)
     return reply.refusal(429, "RateLimited",
-      "the limit " .. limit.id .. " (" .. limit.requests .. " per " .. limit.interval .. " ms, at most " .. limit.burst
-        .. " at once) is used up",
+      "the limit " .. limit.id .. " (" .. limit.requests .. " per " .. clock.spoken(limit.interval) .. ", at most "
+        .. limit.burst .. " at once) is used up",
       { { "section", section }, { "limit", limit.id } }, wait)
   end
 end
