@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -252,10 +253,16 @@ def _alone(size: int, edits: int, result: Result) -> None:
 def run(size: int, edits: int) -> Result:
     """Measure in a process of its own. Raises RuntimeError with what it wrote if it fails."""
     command = [sys.executable, "-m", "bench.control", str(size), str(edits)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{size} upstreams failed: {done.stderr[-4000:]}")
-    return Result(**json.loads(done.stdout))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            said, wrong = child.communicate(timeout=LIMIT)
+        except BaseException:
+            # Not killed: it has an Envoy to end.
+            child.terminate()
+            raise
+    if child.returncode:
+        raise RuntimeError(f"{size} upstreams failed: {wrong[-4000:]}")
+    return Result(**json.loads(said))
 
 
 def measure(sizes: tuple[int, ...], edits: int = EDITS) -> Part:
@@ -336,6 +343,7 @@ def _plain(results: list[Result]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """One size."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30), logger_factory=_to_stderr())
     result = asyncio.run(whole(int(sys.argv[1]), int(sys.argv[2])))
     json.dump(asdict(result), sys.stdout)
