@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic.alias_generators import to_snake
+
 from headgate.api.attachment import PolicySpec
-from headgate.api.conditions import ConditionStatus
+from headgate.api.conditions import ConditionStatus, Reason
+from headgate.api.credential import SecretKeyRef
 from headgate.api.meta import Kind
 from headgate.files.folder import World
 from headgate.files.objects import Item
@@ -21,7 +24,7 @@ def problems(world: World, plan: Plan) -> tuple[Problem, ...]:
         item = world.items.get(ref)
         if item is not None and not isinstance(item.content, Broken):  # what is broken was told when it was read
             found += [
-                Problem(item.where.of(each.path), each.message, ref, spell(each.path), each.reason)
+                Problem(item.where.of(each.path), each.message + _hint(item, each), ref, spell(each.path), each.reason)
                 for each in _findings(item, verdict)
             ]
     return in_order(found)
@@ -38,6 +41,22 @@ def _findings(item: Item, verdict: Verdict) -> Iterator[Finding]:
     if verdict.accepted.status is ConditionStatus.FALSE and not told:
         path: Path = ("spec", "targetSelectors") if isinstance(_spec(item), PolicySpec) else ()
         yield Finding(path, verdict.accepted.reason, verdict.accepted.message)
+
+
+def _hint(item: Item, finding: Finding) -> str:
+    """What a folder has besides files: a key may come from the environment."""
+    if finding.reason not in (Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_NOT_FOUND):
+        return ""
+    wanted: object = item.content
+    for step in finding.path:
+        wanted = wanted[step] if isinstance(wanted, tuple) and isinstance(step, int) else _field(wanted, str(step))
+    if not isinstance(wanted, SecretKeyRef):
+        return ""
+    return f"; or give it with --secret {item.ref.namespace}/{wanted.name}/{wanted.key}=env:VARIABLE"
+
+
+def _field(model: object, name: str) -> object:
+    return getattr(model, to_snake(name), None)
 
 
 def _spec(item: Item) -> object:
