@@ -16,14 +16,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
 from envoy.type.matcher.v3 import string_pb2
 
+from headgate.envoy.metadata import INTERNAL_REQUEST_PREFIXES, INTERNAL_RESPONSE_PREFIXES
 from headgate.envoy.pack import any_of, extension
 from headgate.envoy.secret import form_name, sds
 from headgate.model.plan import Credential, CredentialPlace
-
-#: No header of these prefixes, in any letter case, leaves for the provider.
-INTERNAL_REQUEST_PREFIXES = ("x-hg-", "x-headgate-", "x-envoy-", "x-forwarded-")
-#: No header of these prefixes that a provider sends has any effect or reaches the caller.
-INTERNAL_RESPONSE_PREFIXES = ("x-hg-", "x-headgate-", "x-envoy-")
 
 _CARRIER = "x-hg-credential-{}"
 

@@ -38,7 +38,15 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.type.matcher.v3 import metadata_pb2, regex_pb2, string_pb2, value_pb2
 from google.protobuf import struct_pb2
 
-from headgate.envoy.metadata import CALL_NAMESPACE, FILTER, LOCAL_REPLY_HEADER, REPORT_KEY, SCOPE_HEADER
+from headgate.envoy.metadata import (
+    CALL_NAMESPACE,
+    FILTER,
+    INTERNAL_REQUEST_PREFIXES,
+    INTERNAL_RESPONSE_PREFIXES,
+    LOCAL_REPLY_HEADER,
+    REPORT_KEY,
+    SCOPE_HEADER,
+)
 from headgate.envoy.pack import address, any_of, boolean, duration, extension, uint32
 from headgate.envoy.resource import Resource, TypeUrl, resource
 from headgate.model.plan import Gateway, Listener, Millis
@@ -70,8 +78,7 @@ MAX_DISTINCT: Final = 10_000
 #: Answers' headers whose URLs are rewritten to the gateway's.
 URL_HEADERS: Final = ("location", "content-location", "x-goog-upload-url", "x-goog-upload-control-url")
 
-#: Removed from what callers send before anything reads it.
-_UNTRUSTED_PREFIXES: Final = ("x-headgate-", "x-hg-", "x-envoy-", "x-forwarded-")
+#: Removed from what callers send before anything reads it, besides what is internal.
 _UNTRUSTED_NAMES: Final = (
     "forwarded",
     "x-real-ip",
@@ -84,8 +91,6 @@ _UNTRUSTED_NAMES: Final = (
 )
 #: Added by Envoy itself at the start of a call; no business of the provider.
 _ADDED_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-for", "x-envoy-internal", "x-envoy-external-address")
-#: Removed from answers.
-_INTERNAL_PREFIXES: Final = ("x-headgate-", "x-hg-", "x-envoy-")
 
 #: The Lua filter's parts, in the order in which they use one another.
 _PARTS: Final = (
@@ -167,7 +172,7 @@ def _harden(hcm: hcm_pb2.HttpConnectionManager) -> None:
 
 
 def _early_removal() -> extension_pb2.TypedExtensionConfig:
-    mutations = [_remove_matching(prefix) for prefix in _UNTRUSTED_PREFIXES]
+    mutations = [_remove_matching(prefix) for prefix in INTERNAL_REQUEST_PREFIXES]
     mutations += [mutation_rules_pb2.HeaderMutation(remove=name) for name in _UNTRUSTED_NAMES]
     return extension("envoy.http.early_header_mutation.header_mutation", early_pb2.HeaderMutation(mutations=mutations))
 
@@ -219,7 +224,7 @@ def _ready_filter(listener: Listener) -> hcm_pb2.HttpFilter:
 def _answer_filter() -> hcm_pb2.HttpFilter:
     """Takes internal headers off every answer: first of all filters, hence the last one on the way back."""
     mutations = header_mutation_pb2.Mutations(
-        response_mutations=[_remove_matching(prefix) for prefix in _INTERNAL_PREFIXES]
+        response_mutations=[_remove_matching(prefix) for prefix in INTERNAL_RESPONSE_PREFIXES]
     )
     return _filter("envoy.filters.http.header_mutation", header_mutation_pb2.HeaderMutation(mutations=mutations))
 
@@ -250,10 +255,9 @@ def _lua_constants(listener: Listener) -> str:
         "report_key": REPORT_KEY,
     }
     hosts = "".join(f"[{_quoted(host.lower())}]=true," for host in sorted(listener.hosts))
-    scheme = "http" if listener.certificate is None else "https"
     return (
         f"local NAMES = {{{''.join(f'{name}={_quoted(value)},' for name, value in names.items())}}}\n"
-        f"local CONFIG = {{scheme={_quoted(scheme)},hosts={{{hosts}}},suffixes={_list(listener.suffixes)},"
+        f"local CONFIG = {{scheme={_quoted(listener.scheme)},hosts={{{hosts}}},suffixes={_list(listener.suffixes)},"
         f"url_headers={_list(URL_HEADERS)},drop_request_headers={_list(_ADDED_HEADERS)},max_distinct={MAX_DISTINCT}}}\n"
     )
 

@@ -39,6 +39,10 @@ REPORT_KEY: Final = "report"
 SCOPE_HEADER: Final = "x-headgate-scope"
 #: How Envoy's own answers are told from a provider's. Every RouteConfiguration must remove it from responses.
 LOCAL_REPLY_HEADER: Final = "x-hg-local"
+#: No header of these prefixes that a caller sends has any effect or leaves for the provider.
+INTERNAL_REQUEST_PREFIXES: Final = ("x-hg-", "x-headgate-", "x-envoy-", "x-forwarded-")
+#: No header of these prefixes that a provider sends has any effect or reaches the caller.
+INTERNAL_RESPONSE_PREFIXES: Final = ("x-hg-", "x-headgate-", "x-envoy-")
 
 #: How long a half-open breaker waits for a trial whose section has no time limit of its own.
 UNBOUNDED_TRIAL: Final[Millis] = 60_000

@@ -401,6 +401,17 @@ class Listener:
     hosts: tuple[str, ...] = ("localhost",)
     suffixes: tuple[str, ...] = ("svc", "svc.cluster.local")
 
+    @property
+    def scheme(self) -> str:
+        """How callers speak to it."""
+        return "https" if self.certificate else "http"
+
+    @property
+    def url(self) -> str:
+        """Where callers on the same machine reach it: an address that means all of them is `localhost` to them."""
+        host = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}.get(self.address, self.address)
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
