@@ -132,13 +132,11 @@ def condition(document: Document, kind: ConditionType) -> tuple[ConditionStatus,
 def directions(gateway: Gateway) -> list[str]:
     """Where to call each upstream of a gateway: by path, and by host name."""
     listener = gateway.listener
-    scheme = "https" if listener.certificate else "http"
-    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(listener.address, listener.address)
-    authority = f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
-    lines = [f"gateway {gateway.key} takes calls at {scheme}://{authority}"]
+    lines = [f"gateway {gateway.key} takes calls at {listener.url}"]
     for key, upstream in sorted(gateway.upstreams.items()):
         name = f"{upstream.ref.name}.{upstream.ref.namespace}"
-        lines.append(f"  {upstream.ref.kind} {key}: {scheme}://{authority}/{key}  or {scheme}://{name}:{listener.port}")
+        by_host = f"{listener.scheme}://{name}:{listener.port}"
+        lines.append(f"  {upstream.ref.kind} {key}: {listener.url}/{key}  or {by_host}")
     if not gateway.upstreams:
         lines.append("  no upstream is served yet")
     return lines

@@ -179,11 +179,9 @@ def _upstream(outcome: Outcome, listener: Listener | None, settings: Settings) -
 
 def _address(ref: ObjectRef, listener: Listener, settings: Settings) -> str:
     """The base URL for applications: by path where there is no DNS of our own, else by host."""
-    scheme = "https" if listener.certificate else "http"
     if settings.listen is None:
-        return f"{scheme}://{ref.name}.{ref.namespace}"
-    host = {"0.0.0.0": "localhost", "::": "localhost", "": "localhost"}.get(listener.address, listener.address)
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.port}/{ref.namespace}/{ref.name}"
+        return f"{listener.scheme}://{ref.name}.{ref.namespace}"
+    return f"{listener.url}/{ref.key}"
 
 
 class _Usage:
