@@ -127,7 +127,7 @@ def unknown_fields(
         if key not in known:
             yield (*path, str(key))
             continue
-        inner = _inner_model(known[key])
+        inner = inner_model(known[key])
         if inner is None:
             continue
         if isinstance(value, list):
@@ -137,12 +137,12 @@ def unknown_fields(
             yield from unknown_fields(inner, value, (*path, str(key)))
 
 
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
+def inner_model(annotation: Any) -> type[BaseModel] | None:
     """The model inside `X`, `X | None` or `tuple[X, ...]`, or None where there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for arg in getattr(annotation, "__args__", ()):
-        found = _inner_model(arg)
+        found = inner_model(arg)
         if found is not None:
             return found
     return None

@@ -1,4 +1,5 @@
-"""Secret material as SDS resources, and references to them. The only place where a secret's bytes are revealed. Pure.
+"""Secret material as SDS resources, and references to them. The only place where a secret's bytes
+enter a message. Pure.
 
 A credential's value reaches the wire in the form in which it is injected, with its prefix in front. Each such form is a
 Secret of its own, named by `form_name`; one value used in two forms is two resources.

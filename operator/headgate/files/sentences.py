@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from headgate.api import types
-from headgate.api.base import RuleError, unknown_fields
+from headgate.api.base import RuleError, inner_model, unknown_fields
 from headgate.model.verdict import Path
 
 _WORDS = {
@@ -197,11 +197,5 @@ def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
         if isinstance(step, int) or current is None:
             continue
         info = next((info for name, info in current.model_fields.items() if (info.alias or name) == step), None)
-        current = _model_in(info.annotation) if info else None
+        current = inner_model(info.annotation) if info else None
     return current
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
