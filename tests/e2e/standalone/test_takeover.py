@@ -290,6 +290,8 @@ def _refused(runner: Headgate) -> None:
             socket.create_connection(runner.address, timeout=1).close()
         except ConnectionRefusedError:
             return True
+        except OSError:
+            return False  # a connection taken just before the listener closed is reset: it has not refused one yet
         return False
 
     runner.wait_object("UpstreamService", "one", refused, "refusing connections")
