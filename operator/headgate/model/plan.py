@@ -128,13 +128,20 @@ class CredentialPlace(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential that is put into every call: `secret` names it among the gateway's `secrets`."""
+    """A credential that is put into every call: `secret` names it among the gateway's `secrets`.
+
+    `yields`: the caller's own value in this header passes, and the credential goes in only where the caller sent none or
+    a copy of what it sent as its key: the same text, with or without `prefix`, that it put into another place of this
+    section's credentials that does not yield. For providers that take a key and beside it a user's token in a header
+    where their clients repeat the key if there is no user.
+    """
 
     name: str
     secret: str
     place: CredentialPlace
     key: str
     prefix: str = ""
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,35 @@ class BodyHint(StrEnum):
     GOOGLE_RETRY_INFO = "GoogleRetryInfo"
 
 
+class Meaning(StrEnum):
+    """What an answer of the provider says beyond its status."""
+
+    #: The call was turned away before anything was done: it may be repeated whatever its method.
+    NOTHING_RAN = "NothingRan"
+    #: The same call would be answered the same way for long: it is never repeated.
+    FINAL = "Final"
+    #: The credential is wrong, expired or not allowed to do this; the provider itself is well. Never repeated.
+    CREDENTIAL_REJECTED = "CredentialRejected"
+    #: The account or project is switched off until somebody switches it on. Never repeated.
+    PAUSED = "Paused"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMark:
+    """How to recognise an answer that means more than its status.
+
+    The status is in `statuses`, and, where `header` is given, that header (lower case) contains one of `texts`; where
+    `field` is given, some string or number of that name anywhere in the JSON body contains one of `texts`. With neither
+    the status alone says it. Not both. Comparison is of plain text, upper and lower case told apart.
+    """
+
+    meaning: Meaning
+    statuses: tuple[int, ...]
+    header: str = ""
+    field: str = ""
+    texts: tuple[str, ...] = ()
+
+
 class OnExceed(StrEnum):
     """What to do when the provider asks for a longer wait than allowed."""
 
@@ -196,7 +232,9 @@ class Retry:
 
     `attempts`: tries after the first one (at least 1; no retry is None in the section). `statuses` are retried for
     `methods` only; connect failures, where nothing was sent, are retried for every method when triggered.
-    `hint_max`: the longest wait asked for by the provider that is honoured.
+    `hint_max`: the longest wait asked for by the provider that is honoured. `assumed_wait`: what a 429 without a hint
+    is taken to ask for, None for nothing. `marks` overrule `statuses` and `methods`: an answer that means `NOTHING_RAN` is
+    retried whatever the method, any other meaning never.
     """
 
     attempts: int
@@ -210,6 +248,8 @@ class Retry:
     body_hint: BodyHint | None = None
     hint_max: Millis = 30_000
     on_exceed: OnExceed = OnExceed.FAIL_FAST
+    assumed_wait: Millis | None = None
+    marks: tuple[AnswerMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +367,12 @@ class Section:
     #: CIDRs that may be reached though the address guard would refuse them.
     allowed_cidrs: tuple[str, ...]
     owners: tuple[ObjectRef, ...] = ()
+    #: For the section's streaming routes, in place of `timeouts`; None where it has no such routes.
+    stream_timeouts: Timeouts | None = None
+    #: Bytes: a call whose body is declared to be longer is refused (413). None for no bound.
+    max_request_body: int | None = None
+    #: Bytes of request line and headers together, as the caller sent them; beyond it the call is refused (414, 431).
+    max_request_head: int | None = None
 
     @property
     def failover(self) -> bool:
@@ -335,10 +381,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Calls that match go to the section of this name."""
+    """Calls that match go to the section of this name. `streaming`: under the section's `stream_timeouts`."""
 
     match: RequestMatch
     section: str
+    streaming: bool = False
 
 
 @dataclass(frozen=True, slots=True)
