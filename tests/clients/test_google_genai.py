@@ -20,15 +20,15 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types
 
-from fakes import gemini_errors
-from fakes.gemini import API_KEY, HOST, GeminiFake, embedding
-from fakes.gemini_errors import Failure
-from fakes.gemini_files import GRANULARITY
-from fakes.gemini_script import MidStream, Ok
 from harness.dns import DnsServer
 from harness.headgate import Form, Headgate
 from harness.pki import Authority, client_context
 from harness.resolve import resolved
+from headgate.simulate import gemini_errors
+from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini, embedding
+from headgate.simulate.gemini_errors import Failure
+from headgate.simulate.gemini_files import GRANULARITY
+from headgate.simulate.gemini_script import MidStream, Ok
 
 CA = Authority()
 MODEL = "gemini-2.5-flash"
@@ -78,13 +78,13 @@ def config_map(name: str, key: str, text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[GeminiFake]:
-    with GeminiFake(CA) as fake:
+def provider() -> Iterator[SimulatedGemini]:
+    with SimulatedGemini(CA) as fake:
         yield fake
 
 
 @pytest.fixture(scope="module")
-def headgate(provider: GeminiFake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+def headgate(provider: SimulatedGemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
     def upstream(name: str, secret: str = "gemini") -> str:
         return UPSTREAM.format(name=name, port=provider.port, secret=secret)
 
@@ -105,7 +105,7 @@ def headgate(provider: GeminiFake, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def gemini(provider: GeminiFake) -> GeminiFake:
+def gemini(provider: SimulatedGemini) -> SimulatedGemini:
     """The fake, with nothing seen yet and all its models answering properly."""
     provider.recorder.clear()
     for script in provider.known_models():
@@ -138,7 +138,7 @@ def client(headgate: Headgate, form: Form) -> genai.Client:
 
 
 @pytest.mark.parametrize("version", [None, "v1", "v1beta"])
-def test_unary(headgate: Headgate, gemini: GeminiFake, form: Form, version: str | None) -> None:
+def test_unary(headgate: Headgate, gemini: SimulatedGemini, form: Form, version: str | None) -> None:
     client = make_client(headgate, form=form, **({"api_version": version} if version else {}))
     answer = client.models.generate_content(model=MODEL, contents="one two three")
     assert answer.text == "echo: one two three"
@@ -154,14 +154,14 @@ def test_unary(headgate: Headgate, gemini: GeminiFake, form: Form, version: str 
     assert record.http_version == "2"
 
 
-def test_no_header_of_the_gateway_reaches_the_provider(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_no_header_of_the_gateway_reaches_the_provider(headgate: Headgate, gemini: SimulatedGemini) -> None:
     with make_client(headgate) as client:
         client.models.generate_content(model=MODEL, contents="x")
     names = {name for name, _ in gemini.requests[0].headers}
     assert not {name for name in names if name.startswith(("x-envoy", "x-hg", "x-forwarded", "x-request-id"))}
 
 
-def test_stream_arrives_as_it_is_sent(gemini: GeminiFake, client: genai.Client) -> None:
+def test_stream_arrives_as_it_is_sent(gemini: SimulatedGemini, client: genai.Client) -> None:
     """Each event is sent only after the client has had the one before: anything that buffers stops this for good."""
     script = gemini.model(MODEL)
     script.pace()
@@ -181,7 +181,7 @@ def test_stream_arrives_as_it_is_sent(gemini: GeminiFake, client: genai.Client) 
     assert record.target.decode() == f"/v1/models/{MODEL}:streamGenerateContent?alt=sse"
 
 
-def test_a_stream_abandoned_by_the_client_is_ended_at_the_provider(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_a_stream_abandoned_by_the_client_is_ended_at_the_provider(headgate: Headgate, gemini: SimulatedGemini) -> None:
     script = gemini.model(MODEL)
     script.pace()
     path = f"/v1beta/models/{MODEL}:streamGenerateContent?alt=sse"
@@ -190,19 +190,19 @@ def test_a_stream_abandoned_by_the_client_is_ended_at_the_provider(headgate: Hea
     stream.wait_client_gone()
 
 
-def test_an_error_in_a_stream_under_way_reaches_the_client(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_an_error_in_a_stream_under_way_reaches_the_client(headgate: Headgate, gemini: SimulatedGemini) -> None:
     gemini.model(MODEL).next(MidStream(0, gemini_errors.internal()))
     with make_client(headgate) as client, pytest.raises(genai_errors.ServerError) as caught:
         list(client.models.generate_content_stream(model=MODEL, contents="x"))
     assert (caught.value.code, caught.value.status) == (500, "INTERNAL")
 
 
-def test_embeddings(gemini: GeminiFake, client: genai.Client) -> None:
+def test_embeddings(gemini: SimulatedGemini, client: genai.Client) -> None:
     answer = client.models.embed_content(model="gemini-embedding-001", contents=["one", "two"])
     assert [e.values for e in answer.embeddings or []] == [embedding("one"), embedding("two")]
 
 
-def test_models_and_tokens(gemini: GeminiFake, client: genai.Client) -> None:
+def test_models_and_tokens(gemini: SimulatedGemini, client: genai.Client) -> None:
     # Two to a page: the second page is asked for by way of the gateway too.
     pager = client.models.list(config={"page_size": 2})
     assert [model.name for model in pager] == [f"models/{script.name}" for script in gemini.known_models()]
@@ -211,7 +211,9 @@ def test_models_and_tokens(gemini: GeminiFake, client: genai.Client) -> None:
     assert {record.header("x-goog-api-key") for record in gemini.requests} == {API_KEY}
 
 
-def test_a_file_of_50_mb_never_leaves_the_gateway(gemini: GeminiFake, client: genai.Client, tmp_path: Path) -> None:
+def test_a_file_of_50_mb_never_leaves_the_gateway(
+    gemini: SimulatedGemini, client: genai.Client, tmp_path: Path
+) -> None:
     """The provider answers the start of an upload with an absolute URL of its own host."""
     content = bytes(range(256)) * (50 * MIB // 256) + b"tail"
     path = tmp_path / "large.bin"
@@ -232,7 +234,7 @@ def test_a_file_of_50_mb_never_leaves_the_gateway(gemini: GeminiFake, client: ge
     assert caught.value.code == 403
 
 
-async def test_asyncio_client(gemini: GeminiFake, client: genai.Client) -> None:
+async def test_asyncio_client(gemini: SimulatedGemini, client: genai.Client) -> None:
     aio = client.aio
     unary = await aio.models.generate_content(model=MODEL, contents="hi")
     assert unary.text == "echo: hi"
@@ -254,7 +256,7 @@ async def test_asyncio_client(gemini: GeminiFake, client: genai.Client) -> None:
     ids=lambda value: str(value.code) if isinstance(value, Failure) else "",
 )
 def test_native_errors_raise_the_clients_own_types(
-    gemini: GeminiFake, client: genai.Client, failure: Failure, kind: type[genai_errors.APIError]
+    gemini: SimulatedGemini, client: genai.Client, failure: Failure, kind: type[genai_errors.APIError]
 ) -> None:
     script = gemini.model(MODEL)
     script.next(failure)
@@ -267,7 +269,7 @@ def test_native_errors_raise_the_clients_own_types(
     assert script.calls == 1
 
 
-def test_a_key_that_the_provider_refuses(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_a_key_that_the_provider_refuses(headgate: Headgate, gemini: SimulatedGemini) -> None:
     with make_client(headgate, "revoked") as client, pytest.raises(genai_errors.ClientError) as caught:
         client.models.generate_content(model=MODEL, contents="x")
     assert caught.value.code == 400
@@ -275,7 +277,7 @@ def test_a_key_that_the_provider_refuses(headgate: Headgate, gemini: GeminiFake)
     assert [r.header_values("x-goog-api-key") for r in gemini.requests] == [["a-key-that-was-revoked"]]
 
 
-def test_bodies_pass_byte_for_byte(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_bodies_pass_byte_for_byte(headgate: Headgate, gemini: SimulatedGemini) -> None:
     ways = ("/v1beta/models", f"/v1/models/{MODEL}", "/v1/models/none", "/v2/nowhere")
     with httpx.Client(verify=client_context(CA.pem), trust_env=False) as http:
         for path in ways:
@@ -286,7 +288,7 @@ def test_bodies_pass_byte_for_byte(headgate: Headgate, gemini: GeminiFake) -> No
             assert through.headers["content-type"] == direct.headers["content-type"]
 
 
-def test_a_wait_that_the_body_asks_for_is_honoured(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_a_wait_that_the_body_asks_for_is_honoured(headgate: Headgate, gemini: SimulatedGemini) -> None:
     script = gemini.model(MODEL)
     script.next(gemini_errors.rate_limited("1s"))
     with make_client(headgate, "patient") as client:
@@ -298,7 +300,7 @@ def test_a_wait_that_the_body_asks_for_is_honoured(headgate: Headgate, gemini: G
     assert script.calls == 2
 
 
-def test_a_wait_beyond_the_limit_is_passed_on_at_once(headgate: Headgate, gemini: GeminiFake) -> None:
+def test_a_wait_beyond_the_limit_is_passed_on_at_once(headgate: Headgate, gemini: SimulatedGemini) -> None:
     script = gemini.model(MODEL)
     failure = gemini_errors.rate_limited("45.837906927s")
     script.always(failure)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.server import FakeServer
 from harness.dns import DnsServer
 from harness.headgate import Headgate
 from harness.space import GATEWAY, Space
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from fakes.behaviours import Gate, respond
-from fakes.server import FakeServer
 from harness import launch
 from harness.headgate import Headgate
 from harness.ports import free_port
 from harness.space import Space, plain
+from headgate.simulate.behaviours import Gate, respond
+from headgate.simulate.server import FakeServer
 
 Row = dict[str, str]
 AGE = re.compile(r"^\d+[smh]")

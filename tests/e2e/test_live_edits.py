@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
-from fakes.sse import Sse
 from harness.headgate import Headgate
 from harness.load import Load, Report, Request
 from harness.space import Space, plain
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
+from headgate.simulate.sse import Sse
 
 pytestmark = pytest.mark.serial
 

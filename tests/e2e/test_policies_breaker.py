@@ -9,9 +9,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 import httpx
 import pytest
 
-from fakes.behaviours import Gate, respond, statuses
-from fakes.server import FakeServer
 from harness.space import Space, plain
+from headgate.simulate.behaviours import Gate, respond, statuses
+from headgate.simulate.server import FakeServer
 
 
 def code(response: httpx.Response) -> str:

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from fakes.behaviours import delayed, respond
-from fakes.server import FakeServer
 from harness.dns import DnsServer, Order
 from harness.ports import free_port
 from harness.space import Space
+from headgate.simulate.behaviours import delayed, respond
+from headgate.simulate.server import FakeServer
 
 
 def test_upstream_endpoint_priorities(space: Space, provider: FakeServer) -> None:

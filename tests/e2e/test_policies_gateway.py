@@ -9,14 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.dns import DnsServer
 from harness.gateway import Form, Gateway
 from harness.headgate import Headgate
 from harness.pki import Authority, client_context
 from harness.ports import free_port
 from harness.space import Space, plain
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 CA = Authority()
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from fakes.server import FakeServer
 from harness.space import Space, plain
+from headgate.simulate.server import FakeServer
 
 SPENT = 429
 

@@ -15,12 +15,12 @@ import h2.errors
 import h2.events
 import pytest
 
-from fakes.behaviours import hang, respond, statuses
 from fakes.rawserver import RawConnection, RawServer, answer, reset_after_request
-from fakes.server import FakeServer
 from harness.pki import Authority
 from harness.ports import free_port
 from harness.space import Space, plain
+from headgate.simulate.behaviours import hang, respond, statuses
+from headgate.simulate.server import FakeServer
 
 
 def attempts(provider: FakeServer, path: str = "/") -> int:

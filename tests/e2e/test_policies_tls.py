@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.dns import DnsServer
 from harness.headgate import Headgate
 from harness.pki import Authority
 from harness.space import GATEWAY, Space
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 NAME = "secure.provider.test"
 SYSTEM = Authority("the one CA that this machine trusts")

@@ -10,13 +10,13 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from fakes.behaviours import delayed, hang, respond
 from fakes.rawserver import NeverAccepts
-from fakes.server import FakeServer
-from fakes.sse import Sse
 from harness.dns import DnsServer
 from harness.headgate import Form
 from harness.space import Space, plain
+from headgate.simulate.behaviours import delayed, hang, respond
+from headgate.simulate.server import FakeServer
+from headgate.simulate.sse import Sse
 
 
 def sent(response: httpx.Response) -> list[tuple[str, str]]:

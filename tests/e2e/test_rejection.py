@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness import hooked
 from harness.dns import DnsServer
 from harness.headgate import Headgate
 from harness.pki import Authority
 from harness.space import GATEWAY, Space, plain
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 CALLERS = Authority("the CA of client certificates")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from fakes.server import FakeServer
 from harness import hooked
 from harness.headgate import Headgate
 from harness.space import GATEWAY
+from headgate.simulate.server import FakeServer
 from headgate.standalone import admin
 from headgate.standalone.state import StateDirectory
 

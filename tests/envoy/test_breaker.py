@@ -13,9 +13,7 @@ import httpx
 import pytest
 
 from fakes import rawserver
-from fakes.behaviours import Gate, hang, respond, statuses
 from fakes.rawserver import RawServer
-from fakes.server import FOUR_ADDRESSES, FakeServer
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.dns import DnsServer, Order
 from harness.plans import endpoint, gateway, retry, to
@@ -32,6 +30,8 @@ from headgate.model.plan import (
     StatusRange,
     Timeouts,
 )
+from headgate.simulate.behaviours import Gate, hang, respond, statuses
+from headgate.simulate.server import FOUR_ADDRESSES, FakeServer
 
 SERVER_ERRORS = (StatusRange(500, 599),)
 

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.behaviours import Gate, echo, respond
-from fakes.recording import RecordedRequest
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, section, to, upstream
 from harness.ports import free_port
@@ -23,6 +20,9 @@ from headgate.model.plan import (
     Timeouts,
     Upstream,
 )
+from headgate.simulate.behaviours import Gate, echo, respond
+from headgate.simulate.recording import RecordedRequest
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture

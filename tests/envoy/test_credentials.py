@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from fakes.behaviours import statuses
-from fakes.recording import RecordedRequest
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, opaque, retry, section, upstream
 from headgate.model.plan import Credential, CredentialPlace, Gateway
+from headgate.simulate.behaviours import statuses
+from headgate.simulate.recording import RecordedRequest
+from headgate.simulate.server import FakeServer
 
 HEADER = Credential("token", "demo/keys#token", CredentialPlace.HEADER, "Authorization", "Bearer ")
 BARE = Credential("bare", "demo/keys#token", CredentialPlace.HEADER, "x-api-key")

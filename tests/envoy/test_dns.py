@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.server import FOUR_ADDRESSES, FakeServer
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer, Failure, Order
 from harness.plans import endpoint, gateway, section, upstream
 from headgate.model.plan import Dns, LookupFamily
+from headgate.simulate.server import FOUR_ADDRESSES, FakeServer
 
 NAME = "api.provider.test"
 

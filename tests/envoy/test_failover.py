@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer
 from harness.plans import endpoint, gateway, retry, section, upstream
 from harness.ports import free_port
 from headgate.model.plan import Dns, Retry
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture

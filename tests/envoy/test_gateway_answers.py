@@ -12,15 +12,15 @@ import httpx
 import pytest
 
 from fakes import rawserver
-from fakes.behaviours import Gate, echo, hang, respond
 from fakes.rawserver import RawServer
-from fakes.server import FakeServer
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.pki import Authority
 from harness.plans import ROOTS, endpoint, gateway, roots, tls, upstream
 from harness.ports import free_port
 from headgate.envoy.listener import URL_HEADERS
 from headgate.model.plan import Ceilings, Credential, CredentialPlace, Timeouts
+from headgate.simulate.behaviours import Gate, echo, hang, respond
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,14 @@ import pytest
 import websockets.exceptions
 import websockets.sync.client
 
-from fakes.behaviours import delayed, echo, respond, slow_body, websocket_echo
-from fakes.server import FakeServer
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.pki import Authority, client_context
 from harness.plans import certificate, endpoint, gateway, section, to, upstream
 from headgate.envoy import listener
 from headgate.envoy.listener import READY_PATH, render_listener
 from headgate.model.plan import Breaker, Limit, Listener, StatusRange, Timeouts
+from headgate.simulate.behaviours import delayed, echo, respond, slow_body, websocket_echo
+from headgate.simulate.server import FakeServer
 from headgate.xds.bootstrap import XDS_CLUSTER
 
 STREAM = Timeouts(request=0, connect=1_000, stream_idle=0)

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, gateway
 from headgate.envoy import listener
 from headgate.model.plan import Breaker, Limit, StatusRange
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 #: Seconds; in service it is an hour.
 FORGET_AFTER = 0.3

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from google.protobuf import struct_pb2
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, gateway
 from headgate.envoy.metadata import REPORT_KEY, CircuitState, SectionReport
 from headgate.model.plan import Breaker, StatusRange
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture(scope="module")

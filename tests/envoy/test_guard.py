@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer, Order
 from harness.plans import endpoint, gateway, retry, section, upstream
 from headgate.model.plan import Dns, Endpoint, LookupFamily, Upstream
+from headgate.simulate.server import FakeServer
 
 #: What a name may resolve to, and under which name it is tried.
 REFUSED = {

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer
 from harness.pki import Authority
 from harness.plans import endpoint, gateway, roots, section, tls, upstream
 from headgate.model.plan import HealthCheck, StatusRange
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 CHECK = HealthCheck(
     path="/healthz?deep=1",

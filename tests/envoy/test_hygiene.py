@@ -17,13 +17,13 @@ import h2.events
 import h2.settings
 import pytest
 
-from fakes.behaviours import respond
-from fakes.recording import RecordedRequest
-from fakes.server import FakeServer
 from harness.bench import ReportingPlane
 from harness.plans import endpoint, gateway, opaque, section, to, upstream
 from harness.rawhttp import RawAnswer, exchange
 from headgate.model.plan import Credential, CredentialPlace
+from headgate.simulate.behaviours import respond
+from headgate.simulate.recording import RecordedRequest
+from headgate.simulate.server import FakeServer
 
 API, OTHER = "demo/api", "other/vault"
 KEYS = {"default": "key-of-default", "admin": "key-of-admin", "vault": "key-of-vault"}

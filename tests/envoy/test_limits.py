@@ -10,8 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.plans import endpoint, gateway, to
 from harness.plans import upstream as an_upstream
@@ -29,6 +27,8 @@ from headgate.model.plan import (
     StatusRange,
     Timeouts,
 )
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 #: Long enough that nothing comes back during a test.
 HOUR = 3_600_000

@@ -13,9 +13,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from fakes.behaviours import Behaviour, json_response, respond, sequence, slow_body, statuses
 from fakes.rawserver import RawServer, answer, raw_bytes, reset_after_request
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, retry, section, to, upstream
 from harness.ports import free_port
@@ -29,6 +27,8 @@ from headgate.model.plan import (
     RetryTrigger,
     Timeouts,
 )
+from headgate.simulate.behaviours import Behaviour, json_response, respond, sequence, slow_body, statuses
+from headgate.simulate.server import FakeServer
 
 RETRY_AFTER = ResetHeader("Retry-After", ResetFormat.RETRY_AFTER)
 HINTED = retry(429, 503, attempts=2, reset_headers=(RETRY_AFTER,), hint_max=3_000)

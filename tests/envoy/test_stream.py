@@ -12,14 +12,14 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from fakes.behaviours import Gate, hang, respond, websocket_echo
-from fakes.server import FakeServer
-from fakes.sse import Sse
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer, Order
 from harness.pki import Authority
 from harness.plans import endpoint, gateway, retry, roots, section, tls, upstream
 from headgate.model.plan import BodyHint, Dns, Gateway, Retry, Timeouts
+from headgate.simulate.behaviours import Gate, hang, respond, websocket_echo
+from headgate.simulate.server import FakeServer
+from headgate.simulate.sse import Sse
 
 FOREVER = Timeouts(request=0, connect=2_000, stream_idle=0)
 #: With every part of the upstream filter in the way.

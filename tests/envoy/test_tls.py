@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.dns import DnsServer
-from harness.pki import Authority, Identity
+from harness.pki import Authority
 from harness.plans import certificate, endpoint, gateway, roots, section, tls, upstream
 from headgate.model.plan import Gateway, SecretMaterial, SubjectAltName, Tls
+from headgate.simulate.certificates import Identity
+from headgate.simulate.server import FakeServer
 
 NAME = "api.provider.test"
 

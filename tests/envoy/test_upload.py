@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from fakes.behaviours import Gate, large_body, pattern_sha256, respond
-from fakes.server import FakeServer
 from harness.dataplane import DataPlane
 from harness.pki import Authority
 from harness.plans import endpoint, gateway, retry, roots, section, tls, upstream
 from headgate.model.plan import BodyHint, Timeouts
+from headgate.simulate.behaviours import Gate, large_body, pattern_sha256, respond
+from headgate.simulate.server import FakeServer
 
 SIZE = 50 << 20
 CHUNK = b"0123456789abcdef" * 4096

@@ -1,1 +1,1 @@
-"""Stand-ins for third-party APIs, for tests only: real sockets, real TLS, real HTTP, on loopback."""
+"""Servers that misbehave below HTTP, for tests only. Those that speak HTTP are in `headgate.simulate`."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from harness.pki import Identity, server_context
+from headgate.simulate.certificates import Identity, server_context
 
 MAX_HEAD = 1 << 20
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
-from harness.pki import Identity
 from headgate.model.plan import (
     Ceilings,
     Dns,
@@ -29,6 +28,7 @@ from headgate.model.plan import (
 )
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
+from headgate.simulate.certificates import Identity
 
 #: What lets test traffic through the address guard.
 LOOPBACK = ("127.0.0.0/8", "::1/128")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fakes.server import FakeServer
 from harness.headgate import Headgate
 from harness.space import GATEWAY
 from harness.standalone import upstream
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness import launch
 from harness.headgate import Headgate
 from harness.load import Load, Request
 from harness.objects import condition
 from harness.standalone import upstream
 from headgate import __version__
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 FOLDERS = Path(__file__).resolve().parents[2] / "golden" / "folders"
 EXAMPLES = Path(__file__).resolve().parents[3] / "manifests" / "examples"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes.behaviours import respond, sequence
-from fakes.server import FakeServer
 from harness.dns import DnsServer
 from harness.gateway import Form
 from harness.headgate import Headgate
 from harness.ports import free_port
 from harness.standalone import answering, envoy, position, upstream
+from headgate.simulate.behaviours import respond, sequence
+from headgate.simulate.server import FakeServer
 
 FOLDERS = Path(__file__).resolve().parents[2] / "golden" / "folders"
 

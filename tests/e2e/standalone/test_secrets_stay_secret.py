@@ -6,10 +6,10 @@ import base64
 import json
 from pathlib import Path
 
-from fakes.server import FakeServer
 from harness.headgate import Headgate
 from harness.pki import Authority
 from harness.standalone import files_below, position, upstream
+from headgate.simulate.server import FakeServer
 
 #: One that goes well, and one that Envoy or compile may trip over.
 CANARIES = ("canary-4b1d-in-the-folder", "canary-77aa-from-outside", "canary-9c3e-rotated", "canary-e0e0-damaged")

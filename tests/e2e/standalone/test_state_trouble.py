@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fakes.behaviours import respond
-from fakes.server import FakeServer
 from harness.headgate import Headgate
 from harness.space import GATEWAY
 from harness.standalone import answering, envoy, upstream
+from headgate.simulate.behaviours import respond
+from headgate.simulate.server import FakeServer
 
 
 def test_changes_are_served_while_the_state_can_not_be_written(runner: Headgate, provider: FakeServer) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fakes.behaviours import Gate, respond
-from fakes.server import FakeServer
 from harness.headgate import Headgate
 from harness.load import Load, Request
 from harness.ports import free_port
 from harness.processes import mentioning, wait_gone
 from harness.standalone import envoy, position, upstream
+from headgate.simulate.behaviours import Gate, respond
+from headgate.simulate.server import FakeServer
 
 
 def test_a_crash_of_headgate_is_noticed_by_no_caller_and_the_next_run_takes_over(

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from fakes import rawserver
-from fakes.behaviours import Gate, echo, hang, respond, statuses
 from fakes.rawserver import RawServer
-from fakes.server import FakeServer
 from harness.load import Load, Request
+from headgate.simulate.behaviours import Gate, echo, hang, respond, statuses
+from headgate.simulate.server import FakeServer
 
 
 @pytest.fixture

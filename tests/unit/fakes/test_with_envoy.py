@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from fakes import rawserver
-from fakes.gemini import API_KEY, HOST, GeminiFake
 from fakes.rawserver import RawServer
-from fakes.server import FOUR_ADDRESSES
 from harness.dns import DnsServer, Order
 from harness.envoy import Envoy
 from harness.pki import Authority
 from harness.ports import free_port
+from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini
+from headgate.simulate.server import FOUR_ADDRESSES
 
 MIB = 1024 * 1024
 MODEL = "/v1beta/models/gemini-2.5-flash"
@@ -28,7 +28,7 @@ EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    gemini: GeminiFake
+    gemini: SimulatedGemini
     dns: DnsServer
     client: httpx.AsyncClient
 
@@ -37,7 +37,7 @@ class Setup:
 async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
     ca = Authority()
     port = free_port()
-    with GeminiFake(ca, addresses=FOUR_ADDRESSES) as gemini, DnsServer() as dns:
+    with SimulatedGemini(ca, addresses=FOUR_ADDRESSES) as gemini, DnsServer() as dns:
         dns.set(HOST, *FOUR_ADDRESSES, order=Order.ONE, ttl=1)
         with Envoy(bootstrap(port, cluster(gemini.port, dns.port, ca.pem)), tmp_path) as envoy:
             await envoy.wait_ready()

@@ -1,4 +1,4 @@
-"""The Gemini fake's HTTP answers, with the headers that Google's front ends put on them."""
+"""The simulated Gemini's HTTP answers, with the headers that Google's front ends put on them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fakes.behaviours import Call
-from fakes.gemini_errors import Failure
-from fakes.gemini_script import Framing, ModelScript
+from headgate.simulate.behaviours import Call
+from headgate.simulate.gemini_errors import Failure
+from headgate.simulate.gemini_script import Framing, ModelScript
 
 # What Google's front ends put on every answer, roughly: a gateway must cope with it and pass it on.
 _HEADERS = {

@@ -1,7 +1,7 @@
 """Runs an ASGI app on hypercorn in a thread of its own, on one port of one or more loopback addresses.
 
 HTTP/1.1 and HTTP/2 are both served: by ALPN under TLS, by prior knowledge (h2c) or upgrade without.
-`FakeServer` is the scriptable kind; `fakes.gemini` runs its own app on `AsgiServer`. All public methods may
+`FakeServer` is the scriptable kind; `headgate.simulate.gemini` runs its own app on `AsgiServer`. All public methods may
 be called from any thread.
 """
 
@@ -24,9 +24,9 @@ from hypercorn.config import Config, Sockets
 from hypercorn.typing import ASGIFramework
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fakes.behaviours import Behaviour, Call, echo, sequence
-from fakes.recording import RecordedRequest, Recorder, RecordingApp
-from harness.pki import Identity, server_context
+from headgate.simulate.behaviours import Behaviour, Call, echo, sequence
+from headgate.simulate.certificates import Identity, server_context
+from headgate.simulate.recording import RecordedRequest, Recorder, RecordingApp
 
 FOUR_ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 """For a name with four addresses behind which the same server listens."""
@@ -76,7 +76,7 @@ class AsgiServer:
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._calls: set[asyncio.Task[Any]] = set()
-        self._thread = threading.Thread(target=self._run, name=f"fake-server-{self.port}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"simulated-{self.port}", daemon=True)
 
     # What the test reads
 
@@ -113,7 +113,7 @@ class AsgiServer:
             self._loop.call_soon_threadsafe(self._begin_stop)
             self._thread.join(timeout=20)
             if self._thread.is_alive():
-                raise TimeoutError(f"the fake server on port {self.port} did not stop")
+                raise TimeoutError(f"the server on port {self.port} did not stop")
         for sock in self._sockets:
             sock.close()
 
@@ -196,7 +196,7 @@ class _Script:
 
 class FakeServer(AsgiServer):
     """A server that does what it is told, and echoes until told otherwise. The answers are in
-    `fakes.behaviours`.
+    `headgate.simulate.behaviours`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a test tells the Gemini fake to do for a model, and how answers are made of it.
+"""What a test tells the simulated Gemini to do for a model, and how answers are made of it.
 
 `ModelScript` is edited from the test's thread and read on the server's loop, under a lock. `PacedStream` is a streamed
 answer in the test's hand: each chunk goes out when the test says so.
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.gemini_errors import Failure
-from fakes.sse import StreamHandle
+from headgate.simulate.gemini_errors import Failure
+from headgate.simulate.sse import StreamHandle
 
 
 @dataclass(frozen=True, slots=True)

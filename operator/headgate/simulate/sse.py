@@ -1,7 +1,7 @@
 """Server-sent events whose pace the test sets: nothing is sent before the test sends it.
 
 `Sse` is a behaviour for `FakeServer`; `StreamHandle`, its handle on one open stream, is also what
-`fakes.gemini` gives out for paced streams. Public methods are for the test's thread.
+`headgate.simulate.gemini` gives out for paced streams. Public methods are for the test's thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from fakes.behaviours import Call, Headers
+from headgate.simulate.behaviours import Call, Headers
 
 EVENT_STREAM: Headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 

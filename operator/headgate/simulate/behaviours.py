@@ -1,4 +1,4 @@
-"""Answers for `fakes.server.FakeServer`, to be combined by the test.
+"""Answers for `headgate.simulate.server.FakeServer`, to be combined by the test.
 
 A behaviour is an async function of a `Call`; it runs on the server's event loop. The classes here (`Gate`,
 `Sse`) are also driven from the test's thread, and their public methods are safe there.
@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from fakes.recording import SCOPE_KEY, RecordedRequest
+from headgate.simulate.recording import SCOPE_KEY, RecordedRequest
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 CHUNK = 64 * 1024

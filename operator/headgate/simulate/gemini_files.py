@@ -13,8 +13,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes import gemini_errors as errors
-from fakes.gemini_errors import Failure
+from headgate.simulate import gemini_errors as errors
+from headgate.simulate.gemini_errors import Failure
 
 GRANULARITY = 8 * 1024 * 1024
 """All chunks but the last must be multiples of this. The Python client sends chunks of exactly this size."""

@@ -20,12 +20,12 @@ from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types
 
-from fakes import gemini_errors
-from fakes.gemini import API_KEY, HOST, GeminiFake, embedding
-from fakes.gemini_files import GRANULARITY
-from fakes.gemini_script import Blocked, Hang, MidStream, Ok
 from harness.pki import Authority, client_context
 from harness.resolve import resolved
+from headgate.simulate import gemini_errors
+from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini, embedding
+from headgate.simulate.gemini_files import GRANULARITY
+from headgate.simulate.gemini_script import Blocked, Hang, MidStream, Ok
 
 CA = Authority()
 MODEL = "gemini-2.5-flash"
@@ -33,13 +33,13 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def gemini() -> Iterator[GeminiFake]:
-    with GeminiFake(CA) as fake, resolved({HOST: ("127.0.0.1", fake.port)}):
+def gemini() -> Iterator[SimulatedGemini]:
+    with SimulatedGemini(CA) as fake, resolved({HOST: ("127.0.0.1", fake.port)}):
         yield fake
 
 
 @pytest.fixture
-def client(gemini: GeminiFake) -> genai.Client:
+def client(gemini: SimulatedGemini) -> genai.Client:
     return make_client()
 
 
@@ -51,7 +51,7 @@ def make_client(key: str = API_KEY, **options: Any) -> genai.Client:
     return genai.Client(api_key=key, http_options=http)
 
 
-def raw(gemini: GeminiFake) -> httpx.Client:
+def raw(gemini: SimulatedGemini) -> httpx.Client:
     return httpx.Client(
         base_url=f"https://{HOST}", verify=client_context(CA.pem), trust_env=False, headers={"x-goog-api-key": API_KEY}
     )
@@ -61,7 +61,7 @@ PROMPT = {"contents": [{"parts": [{"text": "one two three"}]}]}
 
 
 @pytest.mark.parametrize("version", [None, "v1", "v1beta"])
-def test_unary(gemini: GeminiFake, version: str | None) -> None:
+def test_unary(gemini: SimulatedGemini, version: str | None) -> None:
     client = make_client(api_version=version) if version else make_client()
     answer = client.models.generate_content(model=MODEL, contents="one two three")
     assert answer.text == "echo: one two three"
@@ -75,7 +75,7 @@ def test_unary(gemini: GeminiFake, version: str | None) -> None:
     assert gemini.handshakes[0].sni == HOST
 
 
-def test_stream(gemini: GeminiFake, client: genai.Client) -> None:
+def test_stream(gemini: SimulatedGemini, client: genai.Client) -> None:
     gemini.model(MODEL).always(Ok("a b c d e f", chunks=3, thoughts=5))
     chunks = list(client.models.generate_content_stream(model=MODEL, contents="go"))
     assert [chunk.text for chunk in chunks] == ["a b", " c d", " e f"]
@@ -85,7 +85,7 @@ def test_stream(gemini: GeminiFake, client: genai.Client) -> None:
     assert gemini.requests[0].target.decode() == f"/v1/models/{MODEL}:streamGenerateContent?alt=sse"
 
 
-def test_stream_arrives_as_it_is_sent(gemini: GeminiFake, client: genai.Client) -> None:
+def test_stream_arrives_as_it_is_sent(gemini: SimulatedGemini, client: genai.Client) -> None:
     script = gemini.model(MODEL)
     script.pace()
     chunks = iter(client.models.generate_content_stream(model=MODEL, contents="go"))
@@ -103,7 +103,7 @@ def test_stream_arrives_as_it_is_sent(gemini: GeminiFake, client: genai.Client) 
         assert list(chunks) == []
 
 
-def test_a_stream_abandoned_by_the_client_is_noticed(gemini: GeminiFake) -> None:
+def test_a_stream_abandoned_by_the_client_is_noticed(gemini: SimulatedGemini) -> None:
     script = gemini.model(MODEL)
     script.pace()
     url = f"/v1beta/models/{MODEL}:streamGenerateContent?alt=sse"
@@ -112,7 +112,7 @@ def test_a_stream_abandoned_by_the_client_is_noticed(gemini: GeminiFake) -> None
     stream.wait_client_gone()
 
 
-def test_stream_without_alt_sse_is_an_array(gemini: GeminiFake) -> None:
+def test_stream_without_alt_sse_is_an_array(gemini: SimulatedGemini) -> None:
     gemini.model(MODEL).next(Ok("a b", chunks=2), gemini_errors.overloaded())
     url = f"/v1beta/models/{MODEL}:streamGenerateContent"
     with raw(gemini) as client:
@@ -123,7 +123,7 @@ def test_stream_without_alt_sse_is_an_array(gemini: GeminiFake) -> None:
     assert failed.json()[0]["error"]["status"] == "UNAVAILABLE"
 
 
-def test_errors_and_cuts_in_mid_stream(gemini: GeminiFake, client: genai.Client) -> None:
+def test_errors_and_cuts_in_mid_stream(gemini: SimulatedGemini, client: genai.Client) -> None:
     gemini.model(MODEL).next(
         MidStream(1, gemini_errors.overloaded()), MidStream(1, None), MidStream(0, gemini_errors.internal())
     )
@@ -140,7 +140,7 @@ def test_errors_and_cuts_in_mid_stream(gemini: GeminiFake, client: genai.Client)
     assert (caught.value.code, caught.value.status) == (500, "INTERNAL")
 
 
-def test_embeddings(gemini: GeminiFake, client: genai.Client) -> None:
+def test_embeddings(gemini: SimulatedGemini, client: genai.Client) -> None:
     answer = client.models.embed_content(model="gemini-embedding-001", contents=["one", "two"])
     assert [e.values for e in answer.embeddings or []] == [embedding("one"), embedding("two")]
     assert embedding("one") != embedding("two")
@@ -150,7 +150,7 @@ def test_embeddings(gemini: GeminiFake, client: genai.Client) -> None:
     assert single.json()["embedding"]["values"] == embedding("one two three")
 
 
-def test_models_and_tokens(gemini: GeminiFake, client: genai.Client) -> None:
+def test_models_and_tokens(gemini: SimulatedGemini, client: genai.Client) -> None:
     pager = client.models.list(config={"page_size": 2})
     assert [m.name for m in pager] == [
         "models/gemini-2.5-flash",
@@ -161,7 +161,7 @@ def test_models_and_tokens(gemini: GeminiFake, client: genai.Client) -> None:
     assert client.models.count_tokens(model=MODEL, contents="a b c").total_tokens == 3
 
 
-def test_upload_of_50_mb(gemini: GeminiFake, client: genai.Client, tmp_path: Path) -> None:
+def test_upload_of_50_mb(gemini: SimulatedGemini, client: genai.Client, tmp_path: Path) -> None:
     content = bytes(range(256)) * (50 * MIB // 256) + b"tail"
     path = tmp_path / "large.bin"
     path.write_bytes(content)
@@ -185,7 +185,7 @@ def test_upload_of_50_mb(gemini: GeminiFake, client: genai.Client, tmp_path: Pat
     assert caught.value.code == 403
 
 
-def test_uploads_check_offsets_sizes_and_urls(gemini: GeminiFake) -> None:
+def test_uploads_check_offsets_sizes_and_urls(gemini: SimulatedGemini) -> None:
     start = {
         "x-goog-upload-protocol": "resumable",
         "x-goog-upload-command": "start",
@@ -209,7 +209,7 @@ def test_uploads_check_offsets_sizes_and_urls(gemini: GeminiFake) -> None:
         assert send("upload, finalize", 5, b"").status_code == 404
 
 
-def test_keys(gemini: GeminiFake) -> None:
+def test_keys(gemini: SimulatedGemini) -> None:
     stranger = make_client("wrong")
     with pytest.raises(genai_errors.ClientError) as caught:
         stranger.models.generate_content(model=MODEL, contents="x")
@@ -234,7 +234,7 @@ def test_keys(gemini: GeminiFake) -> None:
     ],
 )
 def test_scripted_failures_reach_the_client_once(
-    gemini: GeminiFake, client: genai.Client, failure: gemini_errors.Failure, code: int, status: str
+    gemini: SimulatedGemini, client: genai.Client, failure: gemini_errors.Failure, code: int, status: str
 ) -> None:
     script = gemini.model(MODEL)
     script.next(failure)
@@ -247,7 +247,9 @@ def test_scripted_failures_reach_the_client_once(
 
 
 @pytest.mark.parametrize("per_day", [False, True])
-def test_rate_limits_say_their_delay_in_the_body_only(gemini: GeminiFake, client: genai.Client, per_day: bool) -> None:
+def test_rate_limits_say_their_delay_in_the_body_only(
+    gemini: SimulatedGemini, client: genai.Client, per_day: bool
+) -> None:
     make = gemini_errors.daily_quota_spent if per_day else gemini_errors.rate_limited
     gemini.model(MODEL).always(make("45.837906927s"))
     with pytest.raises(genai_errors.ClientError) as caught:
@@ -259,7 +261,7 @@ def test_rate_limits_say_their_delay_in_the_body_only(gemini: GeminiFake, client
     assert "retry-after" not in caught.value.response.headers
 
 
-def test_blocked_prompts_unknown_models_and_paths(gemini: GeminiFake, client: genai.Client) -> None:
+def test_blocked_prompts_unknown_models_and_paths(gemini: SimulatedGemini, client: genai.Client) -> None:
     gemini.model(MODEL).next(Blocked("SAFETY"))
     answer = client.models.generate_content(model=MODEL, contents="x")
     assert answer.prompt_feedback is not None
@@ -272,7 +274,7 @@ def test_blocked_prompts_unknown_models_and_paths(gemini: GeminiFake, client: ge
     assert nowhere.headers["content-type"].startswith("text/html")
 
 
-def test_hang_lasts_until_the_client_gives_up(gemini: GeminiFake) -> None:
+def test_hang_lasts_until_the_client_gives_up(gemini: SimulatedGemini) -> None:
     gemini.model(MODEL).next(Hang())
     client = make_client(timeout=300)
     with pytest.raises(Exception, match="timed out"):
@@ -282,7 +284,7 @@ def test_hang_lasts_until_the_client_gives_up(gemini: GeminiFake) -> None:
     assert record.header("x-server-timeout") == "1"
 
 
-async def test_asyncio_client(gemini: GeminiFake) -> None:
+async def test_asyncio_client(gemini: SimulatedGemini) -> None:
     # A session of its own: the client trusts `async_client_args` for calls, but not for the chunks of an upload.
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context(CA.pem))) as session:
         client = make_client(aiohttp_client=session).aio
@@ -294,7 +296,7 @@ async def test_asyncio_client(gemini: GeminiFake) -> None:
     assert gemini.files[file.name or ""].size == 9 * MIB
 
 
-def test_http2(gemini: GeminiFake) -> None:
+def test_http2(gemini: SimulatedGemini) -> None:
     with httpx.Client(verify=client_context(CA.pem), http2=True, trust_env=False) as http:
         answer = http.get(f"https://{HOST}/v1beta/models", headers={"x-goog-api-key": API_KEY})
     assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from fakes.behaviours import (
+from harness.pki import Authority, client_context
+from headgate.simulate.behaviours import (
     Gate,
     cut_off,
     delayed,
@@ -25,9 +26,8 @@ from fakes.behaviours import (
     slow_body,
     statuses,
 )
-from fakes.server import FOUR_ADDRESSES, FakeServer
-from fakes.sse import Sse
-from harness.pki import Authority, client_context
+from headgate.simulate.server import FOUR_ADDRESSES, FakeServer
+from headgate.simulate.sse import Sse
 
 CA = Authority()
 

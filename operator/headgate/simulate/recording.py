@@ -1,4 +1,4 @@
-"""What a fake server saw: one frozen record per request, kept in order of arrival.
+"""What a server saw: one frozen record per request, kept in order of arrival.
 
 The ASGI wrapper `RecordingApp` writes from the server's event loop; tests read from their own thread through
 `Recorder`. A record appears when the request's head arrives (so that hung and half-sent requests count) and
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 KEPT_BODY_BYTES = 1 << 20
 """Of each body only this much is kept; length and digest always cover all of it."""
 
-SCOPE_KEY = "fakes.record"
+SCOPE_KEY = "headgate.record"
 """Where `RecordingApp` leaves a function returning the current record, for the app that answers."""
 
 

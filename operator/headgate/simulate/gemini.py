@@ -1,4 +1,4 @@
-"""A fake of the Gemini API, as far as the official Python client uses it, under TLS for the provider's own name.
+"""A simulation of the Gemini API, as far as the official Python client uses it, under TLS for the provider's own name.
 
 Faithful to what is documented or was observed of the real one; each such trait has a comment. A test drives it through
 `model(name)` (failures in turn, paced streams) and reads `requests` and `files`. It knows keys, models and files; it
@@ -21,12 +21,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fakes import gemini_answers as answers
-from fakes import gemini_errors as errors
-from fakes.behaviours import Call
-from fakes.gemini_errors import SERVICE, Failure
-from fakes.gemini_files import GRANULARITY, FileStore, StoredFile, Upload
-from fakes.gemini_script import (
+from headgate.simulate import gemini_answers as answers
+from headgate.simulate import gemini_errors as errors
+from headgate.simulate.behaviours import Call
+from headgate.simulate.certificates import Authority
+from headgate.simulate.gemini_errors import SERVICE, Failure
+from headgate.simulate.gemini_files import GRANULARITY, FileStore, StoredFile, Upload
+from headgate.simulate.gemini_script import (
     Answer,
     Blocked,
     Framing,
@@ -38,9 +39,8 @@ from fakes.gemini_script import (
     Usage,
     pieces,
 )
-from fakes.server import AsgiServer
-from fakes.sse import StreamHandle
-from harness.pki import Authority
+from headgate.simulate.server import AsgiServer
+from headgate.simulate.sse import StreamHandle
 
 HOST = SERVICE
 API_KEY = "test-gemini-key"
@@ -50,8 +50,8 @@ DIMENSIONS = 8
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
-class GeminiFake(AsgiServer):
-    """`with GeminiFake(ca) as gemini: ...`; a client must trust `ca.pem` and find `HOST` at `gemini.port`."""
+class SimulatedGemini(AsgiServer):
+    """`with SimulatedGemini(ca) as gemini: ...`; a client must trust `ca.pem` and find `HOST` at `gemini.port`."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class GeminiFake(AsgiServer):
         return None if all(key in self.keys for key in given) else errors.api_key_invalid()
 
 
-def _application(fake: GeminiFake) -> Starlette:
-    def route(path: str, handler: Callable[[GeminiFake, Request], Awaitable[ASGIApp]], *methods: str) -> Route:
-        return Route(path, _Endpoint(fake, handler), methods=list(methods))
+def _application(gemini: SimulatedGemini) -> Starlette:
+    def route(path: str, handler: Callable[[SimulatedGemini, Request], Awaitable[ASGIApp]], *methods: str) -> Route:
+        return Route(path, _Endpoint(gemini, handler), methods=list(methods))
 
     routes: list[Route] = []
     # The Python client 3.x calls /v1 by default, the JavaScript one and older ones /v1beta: both exist.
@@ -135,17 +135,19 @@ def _application(fake: GeminiFake) -> Starlette:
 class _Endpoint:
     """Checks the key, then lets the handler answer. Being an ASGI app, it may stream and see disconnects as it likes."""
 
-    def __init__(self, fake: GeminiFake, handler: Callable[[GeminiFake, Request], Awaitable[ASGIApp]]) -> None:
-        self._fake = fake
+    def __init__(
+        self, gemini: SimulatedGemini, handler: Callable[[SimulatedGemini, Request], Awaitable[ASGIApp]]
+    ) -> None:
+        self._gemini = gemini
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         # The upload URL is a capability of its own: the client sends its chunks there without the API key.
         exempt = "upload_id" in request.query_params
-        refusal = None if exempt else self._fake.refuse(request)
+        refusal = None if exempt else self._gemini.refuse(request)
         try:
-            answer = answers.failure(refusal) if refusal else await self._handler(self._fake, request)
+            answer = answers.failure(refusal) if refusal else await self._handler(self._gemini, request)
         except ClientDisconnect:
             return
         except json.JSONDecodeError:
@@ -153,8 +155,8 @@ class _Endpoint:
         await answer(scope, receive, send)
 
 
-async def _list_models(fake: GeminiFake, request: Request) -> ASGIApp:
-    models = fake.known_models()
+async def _list_models(gemini: SimulatedGemini, request: Request) -> ASGIApp:
+    models = gemini.known_models()
     size = int(request.query_params.get("pageSize", "50"))
     start = int(request.query_params.get("pageToken", "0"))
     body: dict[str, Any] = {"models": [answers.model_resource(m) for m in models[start : start + size]]}
@@ -163,13 +165,13 @@ async def _list_models(fake: GeminiFake, request: Request) -> ASGIApp:
     return answers.json_answer(body)
 
 
-async def _get_model(fake: GeminiFake, request: Request) -> ASGIApp:
-    script = fake.find(request.path_params["model"])
+async def _get_model(gemini: SimulatedGemini, request: Request) -> ASGIApp:
+    script = gemini.find(request.path_params["model"])
     return answers.json_answer(answers.model_resource(script)) if script else answers.failure(_unknown_model(request))
 
 
-async def _call_model(fake: GeminiFake, request: Request) -> ASGIApp:
-    script = fake.find(request.path_params["model"])
+async def _call_model(gemini: SimulatedGemini, request: Request) -> ASGIApp:
+    script = gemini.find(request.path_params["model"])
     body = json.loads(await request.body() or b"{}")
     method = request.path_params["method"]
     methods = {
@@ -274,37 +276,37 @@ def _batch_embed(request: Request, script: ModelScript, step: object, body: dict
 
 
 def embedding(text: str, dimensions: int | None = None) -> list[float]:
-    """The vector that this fake gives for a text: always the same one."""
+    """The vector that this one gives for a text: always the same one."""
     digest = hashlib.shake_256(text.encode()).digest(dimensions or DIMENSIONS)
     return [round(byte / 255 - 0.5, 6) for byte in digest]
 
 
-async def _upload(fake: GeminiFake, request: Request) -> ASGIApp:
+async def _upload(gemini: SimulatedGemini, request: Request) -> ASGIApp:
     headers = {name.lower(): value for name, value in request.headers.items()}
     commands = {c.strip() for c in headers.get("x-goog-upload-command", "").split(",")}
     version = request.url.path.split("/")[2]
     if commands == {"start"}:
-        started = fake.store.start(version, headers, json.loads(await request.body() or b"{}"))
+        started = gemini.store.start(version, headers, json.loads(await request.body() or b"{}"))
         if isinstance(started, Failure):
             return answers.failure(started)
-        return _started(fake, started)
-    upload = fake.store.uploads.get(request.query_params.get("upload_id", ""))
+        return _started(gemini, started)
+    upload = gemini.store.uploads.get(request.query_params.get("upload_id", ""))
     if upload is None:
         return answers.failure(errors.not_found("Upload not found."), {"x-goog-upload-status": "cancelled"})
     if commands == {"query"}:
         return answers.empty({"x-goog-upload-status": "active", "x-goog-upload-size-received": str(upload.received)})
     if commands == {"cancel"}:
-        del fake.store.uploads[upload.id]
+        del gemini.store.uploads[upload.id]
         return answers.empty({"x-goog-upload-status": "cancelled"})
     if not commands <= {"upload", "finalize"} or not commands:
         return answers.failure(errors.invalid_argument("Invalid X-Goog-Upload-Command."))
-    return await _take_chunk(fake, request, upload, headers, final="finalize" in commands)
+    return await _take_chunk(gemini, request, upload, headers, final="finalize" in commands)
 
 
-def _started(fake: GeminiFake, upload: Upload) -> ASGIApp:
+def _started(gemini: SimulatedGemini, upload: Upload) -> ASGIApp:
     # An absolute https URL on the provider's own host, whatever host the caller used to get here: followed as it is, an
     # upload through a gateway would leave it at this point.
-    url = f"{fake.origin}/upload/{upload.version}/files?upload_id={upload.id}&upload_protocol=resumable"
+    url = f"{gemini.origin}/upload/{upload.version}/files?upload_id={upload.id}&upload_protocol=resumable"
     return answers.empty(
         {
             "x-goog-upload-status": "active",
@@ -317,9 +319,9 @@ def _started(fake: GeminiFake, upload: Upload) -> ASGIApp:
 
 
 async def _take_chunk(
-    fake: GeminiFake, request: Request, upload: Upload, headers: dict[str, str], *, final: bool
+    gemini: SimulatedGemini, request: Request, upload: Upload, headers: dict[str, str], *, final: bool
 ) -> ASGIApp:
-    refusal = fake.store.check_chunk(upload, headers)
+    refusal = gemini.store.check_chunk(upload, headers)
     if refusal:
         return answers.failure(refusal, {"x-goog-upload-status": "active"})
     upload.busy, before = True, upload.received
@@ -329,34 +331,34 @@ async def _take_chunk(
             upload.received += len(data)
     finally:
         upload.busy = False
-    refusal = fake.store.check_progress(upload, upload.received - before, final=final)
+    refusal = gemini.store.check_progress(upload, upload.received - before, final=final)
     if refusal:
         return answers.failure(refusal, {"x-goog-upload-status": "active"})
     if not final:
         return answers.empty({"x-goog-upload-status": "active", "x-goog-upload-size-received": str(upload.received)})
-    stored = fake.store.finalize(upload)
+    stored = gemini.store.finalize(upload)
     return answers.json_answer(
-        {"file": stored.resource(fake.origin, upload.version)}, headers={"x-goog-upload-status": "final"}
+        {"file": stored.resource(gemini.origin, upload.version)}, headers={"x-goog-upload-status": "final"}
     )
 
 
-async def _list_files(fake: GeminiFake, request: Request) -> ASGIApp:
+async def _list_files(gemini: SimulatedGemini, request: Request) -> ASGIApp:
     version = request.url.path.split("/")[1]
-    files = [stored.resource(fake.origin, version) for stored in fake.store.files.values()]
+    files = [stored.resource(gemini.origin, version) for stored in gemini.store.files.values()]
     return answers.json_answer({"files": files} if files else {})
 
 
-async def _file(fake: GeminiFake, request: Request) -> ASGIApp:
+async def _file(gemini: SimulatedGemini, request: Request) -> ASGIApp:
     name = f"files/{request.path_params['file']}"
-    stored = fake.store.files.get(name)
+    stored = gemini.store.files.get(name)
     if stored is None:
         # A file of somebody else's and one that never was look the same.
         message = f"You do not have permission to access the File {name.removeprefix('files/')} or it may not exist."
         return answers.failure(Failure(403, "PERMISSION_DENIED", message))
     if request.method == "DELETE":
-        del fake.store.files[name]
+        del gemini.store.files[name]
         return answers.json_answer({})
-    return answers.json_answer(stored.resource(fake.origin, request.url.path.split("/")[1]))
+    return answers.json_answer(stored.resource(gemini.origin, request.url.path.split("/")[1]))
 
 
 def _wants_sse(request: Request) -> bool:
