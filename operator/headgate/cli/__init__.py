@@ -14,17 +14,33 @@ from typing import Annotated
 
 import typer
 
+from headgate.cli import completing
 from headgate.cli.fail import Failure
+
+_START = """\b
+Begin here:
+  headgate new upstream gemini --provider gemini > apis/gemini.yaml
+  headgate run -f apis --secret default/gemini-key/apiKey=env:GEMINI_KEY
+  headgate get upstreams            (in another terminal)
+"""
 
 app = typer.Typer(
     name="headgate",
     help="A gateway for the third-party APIs that software depends on.",
+    epilog=_START,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+new = typer.Typer(help="Print a starting YAML.", no_args_is_help=True)
+app.add_typer(new, name="new")
+
+
+class ListOutput(StrEnum):
+    JSON = "json"
 
 
 class PlanOutput(StrEnum):
@@ -39,6 +55,12 @@ class GetOutput(StrEnum):
     YAML = "yaml"
 
 
+class Shell(StrEnum):
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"
@@ -46,6 +68,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="The namespace.")]
 FolderOption = Annotated[
     Path, typer.Option("--filename", "-f", metavar="DIR", help="A folder of YAML files, or one file.")
 ]
@@ -84,7 +107,13 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
         raise typer.Exit
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  headgate run -f apis --secret shop/gemini-key/apiKey=env:GEMINI_API_KEY
+  headgate run -f apis --secret shop/gemini-key/apiKey=file:key.txt --listen :8080
+"""
+)
 def run(
     folder: FolderOption,
     listen: ListenOption = "127.0.0.1:8080",
@@ -114,7 +143,12 @@ def run(
     command(folder, listen, state_dir, envoy, secret, dns_resolver, str(log_level))
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Example, for a pipeline:
+  headgate validate -f apis --secret shop/gemini-key/apiKey=env:ANY
+"""
+)
 def validate(folder: FolderOption, secret: SecretOption = []) -> None:  # noqa: B006
     """Say what is wrong in a folder of YAML: where, and what to do. Exit code 0 when nothing is."""
     from headgate.cli.validating import validate as command
@@ -122,7 +156,14 @@ def validate(folder: FolderOption, secret: SecretOption = []) -> None:  # noqa: 
     command(folder, secret)
 
 
-@app.command(name="compile")
+@app.command(
+    name="compile",
+    epilog="""\b
+Examples:
+  headgate compile -f apis | jq '.gateways[].upstreams | keys'
+  headgate compile -f apis -o xds
+""",
+)
 def compile_(
     folder: FolderOption,
     output: Annotated[
@@ -143,15 +184,26 @@ def compile_(
     show(folder, str(output), secret, listen)
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  headgate get upstreams
+  headgate get upstreams -o wide -w
+  headgate get ratelimits -n shop -o yaml
+"""
+)
 def get(
     resource: Annotated[
         str,
         typer.Argument(
-            metavar="RESOURCE", help="upstreams, integrationgateways, retrypolicies, circuitbreakers or ratelimits."
+            metavar="RESOURCE",
+            help="upstreams, integrationgateways, retrypolicies, circuitbreakers or ratelimits.",
+            autocompletion=completing.resources,
         ),
     ],
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Only this one.", autocompletion=completing.names)
+    ] = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Only this namespace. Default: all.")
     ] = None,
@@ -162,7 +214,10 @@ def get(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on printing what changes.")] = False,
     state_dir: StateOption = None,
 ) -> None:
-    """Show how every API and policy is doing, as the run on the state directory last said."""
+    """Show how every API and policy is doing.
+
+    What the run on the state directory last said is shown, with and after the run alike.
+    """
     from headgate.cli import getting as command
     from headgate.standalone.state import StateDirectory, default_directory
 
@@ -176,8 +231,77 @@ def get(
         command.get(state, question)
 
 
+@app.command(
+    epilog="""\b
+Examples:
+  headgate providers
+  headgate providers supabase       (everything that is known of it)
+"""
+)
+def providers(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Everything about this one.", autocompletion=completing.providers),
+    ] = None,
+    output: Annotated[ListOutput | None, typer.Option("--output", "-o", help="How to print.")] = None,
+) -> None:
+    """Show the providers that are known.
+
+    Where they are, where keys go, which sections they have; and of one of them, everything and where it is known from.
+    """
+    from headgate.cli.providing import show
+
+    show(name, output or "")
+
+
+@new.command(
+    name="upstream",
+    epilog="""\b
+Examples:
+  headgate new upstream --provider gemini -n shop > apis/gemini.yaml
+  headgate new upstream base --provider supabase --option project=abcdefghijklmnopqrst
+  headgate new upstream billing --hostname api.billing.example
+""",
+)
+def new_upstream(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name. Default: the provider's.")] = None,
+    provider: Annotated[
+        str,
+        typer.Option("--provider", "-p", help="See `headgate providers`.", autocompletion=completing.providers),
+    ] = "generic",
+    namespace: NamespaceOption = "default",
+    hostname: Annotated[
+        str | None, typer.Option("--hostname", metavar="HOST", help="Where it is, if the provider does not say.")
+    ] = None,
+    option: Annotated[
+        list[str],
+        typer.Option("--option", metavar="KEY=VALUE", help="An entry of providerOptions. May be repeated."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Print a starting YAML for one API: the upstream with a retry policy, a circuit breaker and a limit."""
+    from headgate.cli.starting import upstream as command
+
+    command(provider, name, namespace, hostname, option)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  source <(headgate completion bash)
+  headgate completion fish > ~/.config/fish/completions/headgate.fish
+"""
+)
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish")]) -> None:
+    """Print what a shell needs for completion.
+
+    Commands, options, providers and the names of what runs are completed then.
+    """
+    print(completing.script(shell))
+
+
 def main() -> None:
     """The console script. Exit code 1: it could not be done; 2: it was asked wrongly."""
+    completing.prepare()
     try:
         app()
     except Failure as failure:

@@ -112,6 +112,17 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What the provider publishes that it allows: `requests` per `interval` (a duration such as `5m`), shared by what
+    `said` names. It limits nothing by itself: `headgate new` writes it into the RateLimit that it suggests."""
+
+    name: str
+    requests: int
+    interval: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """A cheap call that tells whether the provider is up and the credential good.
 
@@ -174,6 +185,7 @@ class Profile:
     max_request_head: int | None = None
     sections: tuple[SectionProfile, ...] = ()
     sections_for: Callable[[Options], tuple[SectionProfile, ...]] | None = None
+    quotas: tuple[Quota, ...] = ()
     probe: Probe | None = None
     facts: tuple[Fact, ...] = ()
     #: Where clients find their base URL setting: what to write into the documentation, one line per client.

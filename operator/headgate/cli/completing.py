@@ -1,0 +1,80 @@
+"""Completion of commands, options and names in a shell.
+
+The shell asks by calling the program with a variable in the environment (`_HEADGATE_COMPLETE`); `prepare` has to be
+called before the program looks at it. Names come from where a command would look for them, and a question that can't be
+answered has no answers: nothing is ever printed but them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from headgate.cli.fail import Failure
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def prepare() -> None:
+    """Make the program answer the shell's question, where this is one."""
+    if any(name.endswith("HEADGATE_COMPLETE") for name in os.environ):
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # it is there, unlisted
+
+        completion_init()
+
+
+def script(shell: str) -> str:
+    """What a shell has to read once; Failure for a shell that isn't known."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    if shell not in SHELLS:
+        raise Failure(f"there is no completion for {shell}: use one of {', '.join(SHELLS)}", code=2)
+    program = Path(sys.argv[0]).name
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    return str(get_completion_script(prog_name=program, complete_var=variable, shell=shell))
+
+
+def resources(incomplete: str) -> list[str]:
+    """Resource types."""
+    from headgate.api.kinds import KINDS
+
+    return _beginning(incomplete, [kind.names.plural for kind in KINDS.values()])
+
+
+def providers(incomplete: str) -> list[str]:
+    """Names of providers."""
+    from headgate.providers.registry import discover
+
+    return _beginning(incomplete, list(discover()[0]))
+
+
+def names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of objects of the type that was said before, as the run on the state directory knows them."""
+    from headgate.cli.getting import kind_of
+    from headgate.standalone.state import StateDirectory, default_directory
+
+    given = ctx.params
+
+    def known() -> list[str]:
+        wanted = kind_of(str(given.get("resource"))).names.kind
+        state = StateDirectory(given.get("state_dir") or default_directory())
+        status = state.read(state.status_file)
+        entries = status["objects"] if isinstance(status, dict) else []
+        return [entry["metadata"]["name"] for entry in entries if entry["kind"] == wanted]
+
+    return _beginning(incomplete, _quietly(known))
+
+
+def _quietly(ask: Callable[[], list[str]]) -> list[str]:
+    try:
+        return ask()
+    except (Failure, OSError, KeyError, TypeError, ValueError):
+        return []
+
+
+def _beginning(incomplete: str, words: list[str]) -> list[str]:
+    return sorted({word for word in words if word.startswith(incomplete)})
