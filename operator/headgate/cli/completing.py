@@ -33,7 +33,7 @@ def script(shell: str) -> str:
 
     if shell not in SHELLS:
         raise Failure(f"there is no completion for {shell}: use one of {', '.join(SHELLS)}", code=2)
-    program = Path(sys.argv[0]).name
+    program = "kubectl-headgate" if Path(sys.argv[0]).name == "kubectl-headgate" else "headgate"
     variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
     return str(get_completion_script(prog_name=program, complete_var=variable, shell=shell))
 
