@@ -89,6 +89,7 @@ class SectionDraft:
     profile: SectionProfile | None
     credentials: tuple[Credential, ...] = ()
     timeouts: Timeouts = field(default_factory=lambda: Timeouts(0, 0, 0))
+    stream_timeouts: Timeouts | None = None
     retry: Retry | None = None
     breaker: Breaker | None = None
     ceilings: Ceilings = field(default_factory=Ceilings)
@@ -144,4 +145,5 @@ class Draft:
             health_check=self.health_check,
             allowed_cidrs=context.gateway.allowed_cidrs if context.gateway else (),
             owners=tuple(sorted({context.ref, *draft.owners})),
+            stream_timeouts=draft.stream_timeouts,
         )

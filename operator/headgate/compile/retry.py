@@ -8,7 +8,7 @@ from headgate.api.types import millis
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft, Misfit, SectionDraft
 from headgate.compile.findings import Findings, spell_duration
-from headgate.model.plan import OnExceed, ResetFormat, ResetHeader, Retry, RetryTrigger, Timeouts
+from headgate.model.plan import AnswerMark, OnExceed, ResetFormat, ResetHeader, Retry, RetryTrigger, Timeouts
 from headgate.model.verdict import Finding
 from headgate.providers.profile import RetryFacts
 
@@ -24,7 +24,7 @@ def fill(context: Context, draft: Draft) -> None:
         found = context.attached.of(RetryPolicySpec).winner(section.name)
         if found is None:
             continue
-        retry = _build(found.policy.spec, _facts(context, section), Findings())
+        retry = _build(found.policy.spec, _facts(context, section), Findings(), _marks(context, section))
         section.owners.add(found.policy.ref)
         if retry is None or _fits(retry, section.timeouts):
             section.retry = retry
@@ -40,6 +40,11 @@ def _facts(context: Context, section: SectionDraft) -> RetryFacts:
     return context.profile.retry
 
 
+def _marks(context: Context, section: SectionDraft) -> tuple[AnswerMark, ...]:
+    """The profile's, then those of its section: what an answer means is no matter of what is retried."""
+    return tuple(dict.fromkeys((*context.profile.marks, *(section.profile.marks if section.profile else ()))))
+
+
 def _fits(retry: Retry, timeouts: Timeouts) -> bool:
     return timeouts.request == 0 or retry.back_off_base < timeouts.request
 
@@ -52,7 +57,9 @@ def _misfit(where: str, retry: Retry, timeouts: Timeouts) -> Finding:
     return Finding(("spec", "perRetry", "backOff", "baseInterval"), Reason.INVALID_SPEC, message)
 
 
-def _build(spec: RetryPolicySpec, facts: RetryFacts, findings: Findings) -> Retry | None:
+def _build(
+    spec: RetryPolicySpec, facts: RetryFacts, findings: Findings, marks: tuple[AnswerMark, ...] = ()
+) -> Retry | None:
     attempts = defaults.ATTEMPTS if spec.attempts is None else spec.attempts
     base, longest = _back_off(spec, findings)
     per_try = spec.per_retry.timeout if spec.per_retry else None
@@ -78,6 +85,8 @@ def _build(spec: RetryPolicySpec, facts: RetryFacts, findings: Findings) -> Retr
         body_hint=facts.body_hint,
         hint_max=hint_max,
         on_exceed=OnExceed(spec.on_exceed or OnExceed.FAIL_FAST),
+        assumed_wait=facts.assumed_wait,
+        marks=marks,
     )
 
 

@@ -1,6 +1,6 @@
 """Time limits. The nearest wins, field by field: the section's own, the upstream's, the profile's section, the profile,
-the table in `defaults`. A streaming section of a profile has no limit on the whole call unless its own entry sets one:
-an upstream's general limit is not meant to cut streams.
+the table in `defaults`. Streams of a profile (a whole section, or some calls of one) have no limit on the whole call
+unless the section's own entry sets one: an upstream's general limit is not meant to cut streams.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.model.plan import Millis, Timeouts
 from headgate.model.verdict import Path
-from headgate.providers.profile import TimeoutDefaults
+from headgate.providers.profile import SectionProfile, TimeoutDefaults
 
 
 def fill(context: Context, draft: Draft) -> None:
@@ -19,6 +19,8 @@ def fill(context: Context, draft: Draft) -> None:
     for section in draft.sections.values():
         own = _read(context, (*section.path, "timeouts"), section.spec.timeouts if section.spec else None)
         section.timeouts = _timeouts(own, general, context.profile.timeouts, section)
+        if section.profile is not None and section.profile.streams:
+            section.stream_timeouts = _of_streams(own, general, context.profile.timeouts, section.profile)
 
 
 def _timeouts(
@@ -33,6 +35,24 @@ def _timeouts(
         connect=_first(own.connect, general.connect, known.connect, profile.connect, defaults.CONNECT),
         stream_idle=_first(
             own.stream_idle, general.stream_idle, known.stream_idle, profile.stream_idle, defaults.STREAM_IDLE
+        ),
+    )
+
+
+def _of_streams(
+    own: TimeoutDefaults, general: TimeoutDefaults, profile: TimeoutDefaults, section: SectionProfile
+) -> Timeouts:
+    streams, known = section.stream_timeouts, section.timeouts
+    return Timeouts(
+        request=_first(own.request, streams.request, 0),
+        connect=_first(own.connect, general.connect, streams.connect, known.connect, profile.connect, defaults.CONNECT),
+        stream_idle=_first(
+            own.stream_idle,
+            general.stream_idle,
+            streams.stream_idle,
+            known.stream_idle,
+            profile.stream_idle,
+            defaults.STREAM_IDLE,
         ),
     )
 
