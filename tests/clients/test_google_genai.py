@@ -25,7 +25,8 @@ from harness.headgate import Form, Headgate
 from harness.pki import Authority, client_context
 from harness.resolve import resolved
 from headgate.simulate import gemini_errors
-from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini, embedding
+from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini
+from headgate.simulate.gemini_answers import embedding
 from headgate.simulate.gemini_errors import Failure
 from headgate.simulate.gemini_files import GRANULARITY
 from headgate.simulate.gemini_script import MidStream, Ok

@@ -8,7 +8,6 @@ does not know models' answers: those echo the prompt.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import secrets
 import threading
@@ -17,14 +16,16 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headgate.simulate import gemini_answers as answers
 from headgate.simulate import gemini_errors as errors
+from headgate.simulate import gemini_live, gemini_openai
 from headgate.simulate.behaviours import Call
 from headgate.simulate.certificates import Authority
+from headgate.simulate.gemini_answers import embedding
 from headgate.simulate.gemini_errors import SERVICE, Failure
 from headgate.simulate.gemini_files import GRANULARITY, FileStore, StoredFile, Upload
 from headgate.simulate.gemini_script import (
@@ -45,7 +46,6 @@ from headgate.simulate.sse import StreamHandle
 HOST = SERVICE
 API_KEY = "test-gemini-key"
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-embedding-001")
-DIMENSIONS = 8
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
@@ -101,7 +101,7 @@ class SimulatedGemini(AsgiServer):
         with self._models_lock:
             return self._models.get(name)
 
-    def refuse(self, request: Request) -> Failure | None:
+    def refuse(self, request: HTTPConnection) -> Failure | None:
         """What is wrong with the caller's credentials, if anything."""
         given = [*request.headers.getlist("x-goog-api-key"), *request.query_params.getlist("key")]
         if not given:
@@ -115,7 +115,7 @@ def _application(gemini: SimulatedGemini) -> Starlette:
     def route(path: str, handler: Callable[[SimulatedGemini, Request], Awaitable[ASGIApp]], *methods: str) -> Route:
         return Route(path, _Endpoint(gemini, handler), methods=list(methods))
 
-    routes: list[Route] = []
+    routes: list[BaseRoute] = [*gemini_openai.routes(gemini), *gemini_live.routes(gemini)]
     # The Python client 3.x calls /v1 by default, the JavaScript one and older ones /v1beta: both exist.
     for version in ("v1", "v1beta"):
         routes += [
@@ -273,12 +273,6 @@ def _batch_embed(request: Request, script: ModelScript, step: object, body: dict
         )
     vectors = [embedding(_text(r["content"]), r.get("outputDimensionality")) for r in body["requests"]]
     return answers.json_answer({"embeddings": [{"values": vector} for vector in vectors]})
-
-
-def embedding(text: str, dimensions: int | None = None) -> list[float]:
-    """The vector that this one gives for a text: always the same one."""
-    digest = hashlib.shake_256(text.encode()).digest(dimensions or DIMENSIONS)
-    return [round(byte / 255 - 0.5, 6) for byte in digest]
 
 
 async def _upload(gemini: SimulatedGemini, request: Request) -> ASGIApp:

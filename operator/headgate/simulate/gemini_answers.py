@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from headgate.simulate.behaviours import Call
 from headgate.simulate.gemini_errors import Failure
 from headgate.simulate.gemini_script import Framing, ModelScript
+
+DIMENSIONS = 8
 
 # What Google's front ends put on every answer, roughly: a gateway must cope with it and pass it on.
 _HEADERS = {
@@ -91,3 +94,9 @@ def model_resource(script: ModelScript) -> dict[str, Any]:
         "outputTokenLimit": 65536,
         "supportedGenerationMethods": generation,
     }
+
+
+def embedding(text: str, dimensions: int | None = None) -> list[float]:
+    """The vector that this one gives for a text: always the same one."""
+    digest = hashlib.shake_256(text.encode()).digest(dimensions or DIMENSIONS)
+    return [round(byte / 255 - 0.5, 6) for byte in digest]

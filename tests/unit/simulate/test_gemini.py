@@ -23,7 +23,8 @@ from google.genai import types
 from harness.pki import Authority, client_context
 from harness.resolve import resolved
 from headgate.simulate import gemini_errors
-from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini, embedding
+from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini
+from headgate.simulate.gemini_answers import embedding
 from headgate.simulate.gemini_files import GRANULARITY
 from headgate.simulate.gemini_script import Blocked, Hang, MidStream, Ok
 
