@@ -117,6 +117,7 @@ def test_breaker_failure_rate(space: Space, provider: FakeServer) -> None:
     assert codes(space, "api", 7) == ["503", "503", "503", "200", "200", "503", "CircuitOpen"]
 
 
+@pytest.mark.serial
 def test_breaker_sampling_window(space: Space, provider: FakeServer) -> None:
     provider.default(respond(503))
     declare(space, provider)
@@ -153,6 +154,7 @@ def test_breaker_http_error_codes(space: Space, provider: FakeServer) -> None:
     assert codes(space, "api", 6) == ["500", "503", "500", "429", "529", "CircuitOpen"]
 
 
+@pytest.mark.serial
 def test_breaker_break_durations(space: Space, provider: FakeServer) -> None:
     """After a failed trial the break is twice as long, but not longer than the maximum."""
     provider.default(respond(503))
@@ -187,6 +189,7 @@ def test_breaker_break_durations(space: Space, provider: FakeServer) -> None:
         assert space.call(name).headers["retry-after"] == next_break
 
 
+@pytest.mark.serial
 def test_breaker_half_open_requests(space: Space, provider: FakeServer) -> None:
     provider.default(respond(503))
     declare(space, provider)

@@ -329,6 +329,7 @@ def test_retry_reset_headers(space: Space, provider: FakeServer) -> None:
         assert at >= earliest, name
 
 
+@pytest.mark.serial
 def test_retry_rate_limited_max_interval_and_on_exceed(space: Space, provider: FakeServer) -> None:
     for name in ("fail-fast", "back-off"):
         space.put("UpstreamService", name, plain(provider.port))

@@ -87,6 +87,7 @@ def test_upstream_connect_timeout(space: Space) -> None:
         assert 0.29 <= time.monotonic() - begun < 4
 
 
+@pytest.mark.serial
 def test_upstream_stream_idle_timeout(space: Space, provider: FakeServer) -> None:
     events = Sse()
     provider.default(events)

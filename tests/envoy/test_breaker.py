@@ -246,6 +246,7 @@ def test_failure_rate_below_the_threshold(plane: ReportingPlane, bench: Bench, p
     assert "CircuitOpen" not in _codes(plane, key, 30)
 
 
+@pytest.mark.serial
 def test_failure_rate_forgets_what_is_older_than_the_window(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:
@@ -258,6 +259,7 @@ def test_failure_rate_forgets_what_is_older_than_the_window(
     assert _code(plane.call(key)) == "CircuitOpen"
 
 
+@pytest.mark.serial
 def test_a_trial_whose_caller_goes_away_frees_its_place(
     plane: ReportingPlane, bench: Bench, provider: FakeServer
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_spent_limit_is_not_forgotten(bench: Bench, provider: FakeServer) -> N
     assert bench.statuses(key, 1) == [429]
 
 
+@pytest.mark.serial
 def test_a_limit_that_is_full_again_is_forgotten_and_works_on(bench: Bench, provider: FakeServer) -> None:
     section = bench.section(endpoint(provider.port))
     key = bench.serve(replace(section, limits=(Limit(f"quick@{section.id}", 2, 3_000, 2),)))

@@ -80,6 +80,7 @@ def header(name: str, kind: HeaderMatchKind, value: str = "") -> RequestMatch:
 # ---------------------------------------------------------------------- how many
 
 
+@pytest.mark.serial
 def test_burst_then_refusal_then_the_rate(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
     """One per 400 ms, three at once: three pass, then one at a time, never sooner than the rate allows."""
     key = limited(bench, provider, 10, interval=4_000, burst=3)
@@ -110,6 +111,7 @@ def test_a_refusal_says_when_and_sends_nothing(plane: ReportingPlane, bench: Ben
     assert len(provider.requests) == before + 2
 
 
+@pytest.mark.serial
 def test_after_the_announced_time_a_call_passes(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:
     key = limited(bench, provider, 1, interval=700, burst=1)
     assert let_through(plane, key, 1) == 1

@@ -82,6 +82,7 @@ def test_a_silent_stream_outlives_every_other_timeout(provider: FakeServer) -> N
         assert next(pieces) == b"data: after\n\n"
 
 
+@pytest.mark.serial
 def test_a_stream_silent_beyond_its_idle_time_is_ended(provider: FakeServer) -> None:
     sse = Sse()
     provider.default(sse)
