@@ -57,13 +57,12 @@ class Near(Generic[S]):
     upstream: OnObject[S]
     gateway: OnObject[S]
 
-    def winner(self, section: str) -> Nearest[S] | None:
-        """The nearest policy for the section."""
+    def ranked(self, section: str) -> Iterator[Nearest[S]]:
+        """The policies for the section, the nearest first: of an exclusive kind that one counts."""
         for own, on, name in ((True, self.upstream, section), (True, self.upstream, None), (False, self.gateway, None)):
             found = on.by_section.get(name)
             if found:
-                return Nearest(found[0], own, name)
-        return None
+                yield Nearest(found[0], own, name)
 
     def every(self, section: str) -> Iterator[tuple[Policy[S], str | None]]:
         """Every policy for the section, each once, and the section that it was attached to."""

@@ -20,7 +20,7 @@ def check(spec: CircuitBreakerSpec, findings: Findings) -> None:
 def fill(context: Context, draft: Draft) -> None:
     """Set every section's breaker and ceilings."""
     for section in draft.sections.values():
-        found = context.attached.of(CircuitBreakerSpec).winner(section.name)
+        found = context.policy(CircuitBreakerSpec, section.name)
         if found is None:
             continue
         policy = found.policy

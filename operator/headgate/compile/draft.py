@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from headgate.api.section import Section as SectionSpec
 from headgate.api.upstream import UpstreamServiceSpec
-from headgate.compile.attached import Attached
+from headgate.compile.attached import Attached, Nearest, S
 from headgate.compile.findings import Findings
 from headgate.compile.gateways import GatewayFacts
+from headgate.compile.origins import Contest, Notes, Sink
 from headgate.model.plan import (
     Breaker,
     Ceilings,
@@ -67,7 +68,7 @@ class Compiled:
 @dataclass(frozen=True, slots=True)
 class Context:
     """All that compiling one version of an upstream may read. `gateway` None: there is none, so nothing comes of it but
-    findings."""
+    findings. `notes`: for what decides to leave word of why; None unless somebody wants to know."""
 
     ref: ObjectRef
     spec: UpstreamServiceSpec
@@ -77,6 +78,22 @@ class Context:
     data: Mapping[ObjectRef, DataEntry]
     settings: Settings
     findings: Findings
+    notes: Notes | None = None
+
+    def noting(self, section: str = "", policy: ObjectRef | None = None) -> Sink | None:
+        """Where to note the origin of a section's values ("": of those of all sections), if anybody wants to know."""
+        if self.notes is None:
+            return None
+        gateway = self.gateway.ref if self.gateway else None
+        return Sink(self.notes, section, self.ref, gateway, self.profile.name, policy)
+
+    def policy(self, spec: type[S], section: str) -> Nearest[S] | None:
+        """The policy of an exclusive kind that counts for a section."""
+        ranked = self.attached.of(spec).ranked(section)
+        found = next(ranked, None)
+        if found is not None and self.notes is not None:
+            self.notes.contests[section, found.policy.ref.kind] = Contest(found, tuple(ranked))
+        return found
 
 
 @dataclass(slots=True)
@@ -94,6 +111,7 @@ class SectionDraft:
     breaker: Breaker | None = None
     ceilings: Ceilings = field(default_factory=Ceilings)
     limits: tuple[Limit, ...] = ()
+    max_request_body: int | None = None
     owners: set[ObjectRef] = field(default_factory=set)
 
 
@@ -131,7 +149,10 @@ class Draft:
             dns=self.dns,
             tls=self.tls,
             credentials=draft.credentials,
-            strip_request_headers=self.strip_headers,
+            # What a caller may fill here, it may though another section's credential goes there.
+            strip_request_headers=tuple(
+                each for each in self.strip_headers if each not in {own.key for own in draft.credentials if own.yields}
+            ),
             strip_query=self.strip_query,
             strip_cookies=self.strip_cookies,
             timeouts=draft.timeouts,
@@ -141,9 +162,11 @@ class Draft:
             limits=draft.limits,
             request_headers=self.request_headers,
             response_headers=self.response_headers,
-            upgrades=tuple(sorted(set(context.spec.upgrades))),
+            upgrades=tuple(sorted({*context.spec.upgrades, *(draft.profile.upgrades if draft.profile else ())})),
             health_check=self.health_check,
             allowed_cidrs=context.gateway.allowed_cidrs if context.gateway else (),
             owners=tuple(sorted({context.ref, *draft.owners})),
+            max_request_body=draft.max_request_body,
+            max_request_head=context.profile.max_request_head,
             stream_timeouts=draft.stream_timeouts,
         )

@@ -21,7 +21,7 @@ def check(spec: RetryPolicySpec, findings: Findings) -> None:
 def fill(context: Context, draft: Draft) -> None:
     """Set every section's retries. Needs the timeouts."""
     for section in draft.sections.values():
-        found = context.attached.of(RetryPolicySpec).winner(section.name)
+        found = context.policy(RetryPolicySpec, section.name)
         if found is None:
             continue
         retry = _build(found.policy.spec, _facts(context, section), Findings(), _marks(context, section))

@@ -12,6 +12,7 @@ from headgate.compile.attached import Attached
 from headgate.compile.draft import Compiled, Context, Draft
 from headgate.compile.findings import Findings
 from headgate.compile.gateways import GatewayFacts
+from headgate.compile.origins import Notes
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import DataEntry, Settings
@@ -57,8 +58,10 @@ def compile_upstream(
     data: Mapping[ObjectRef, DataEntry],
     profiles: Profiles,
     settings: Settings,
+    notes: Notes | None = None,
 ) -> Compiled:
-    """Compile one version. Never raises for anything that the models accept; what is wrong comes back as findings."""
+    """Compile one version. Never raises for anything that the models accept; what is wrong comes back as findings.
+    `notes` are filled with where the values came from."""
     findings = Findings()
     name = version.spec.provider or GENERIC.name
     profile = profiles.get(name)
@@ -67,11 +70,14 @@ def compile_upstream(
         message = f"there is no provider {name}: use one of {known}"
         findings.reject(("spec", "provider"), message, Reason.UNKNOWN_PROVIDER)
     facts = _gateway(gateway, findings)
-    context = Context(ref, version.spec, profile or GENERIC, facts, attached, data, settings, findings)
+    context = Context(ref, version.spec, profile or GENERIC, facts, attached, data, settings, findings, notes)
     draft = Draft()
     # Without the profile the rest would be guesswork; what can be said of it then would mislead.
     for step in STEPS if profile is not None else ():
         step(context, draft)
+    if notes is not None:
+        notes.sections = tuple(draft.freeze(context, section) for _, section in sorted(draft.sections.items()))
+        notes.routes = draft.routes
     return _result(context, draft, name)
 
 
