@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headgate.simulate.recording import SCOPE_KEY, RecordedRequest
 
@@ -64,6 +64,15 @@ class Call:
 
 
 Behaviour = Callable[[Call], Awaitable[None]]
+
+
+def as_app(behaviour: Behaviour) -> ASGIApp:
+    """The behaviour as an ASGI app."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await behaviour(Call(scope, receive, send))
+
+    return app
 
 
 def respond(status: int = 200, body: bytes | str = b"", headers: Headers = (), *, read_body: bool = True) -> Behaviour:

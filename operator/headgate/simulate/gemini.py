@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ from headgate.simulate.gemini_script import (
     Usage,
     pieces,
 )
-from headgate.simulate.server import AsgiServer
+from headgate.simulate.provider import Failing, SimulatedProvider, phrase
 from headgate.simulate.sse import StreamHandle
 
 HOST = SERVICE
@@ -50,7 +51,7 @@ MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-embedding-001")
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
-class SimulatedGemini(AsgiServer):
+class SimulatedGemini(SimulatedProvider):
     """`with SimulatedGemini(ca) as gemini: ...`; a client must trust `ca.pem` and find `HOST` at `gemini.port`."""
 
     def __init__(
@@ -66,7 +67,7 @@ class SimulatedGemini(AsgiServer):
         origin: str = f"https://{HOST}",
     ) -> None:
         """`origin` is what absolute URLs in answers begin with: the provider's public name, wherever this listens."""
-        self.keys = set(keys)
+        self.keys = frozenset(keys)
         self.origin = origin
         self.store = FileStore()
         self._models_lock = threading.Lock()
@@ -109,6 +110,13 @@ class SimulatedGemini(AsgiServer):
             return errors.unregistered_caller()
         # Every key given must be good, so that a test notices a caller's own key that got through beside the right one.
         return None if all(key in self.keys for key in given) else errors.api_key_invalid()
+
+    def failing(self, how: Failing, path: str) -> ASGIApp:
+        """Google's JSON, at the endpoint for OpenAI's clients as the one element of a list."""
+        named = re.search(r"/models/([^/:]+)", path)
+        model = named[1] if named else MODELS[0]
+        cause = errors.of_status(how.status, how.code, how.wait, model=model, phrase=phrase(how))
+        return answers.failure(cause, as_array="/openai/" in path)
 
 
 def _application(gemini: SimulatedGemini) -> Starlette:

@@ -7,7 +7,7 @@ read (code, status, reason, quotaId, retryDelay) is as documented or as users of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SERVICE = "generativelanguage.googleapis.com"
@@ -109,6 +109,44 @@ def not_found(message: str) -> Failure:
     return Failure(404, "NOT_FOUND", message)
 
 
+#: google.rpc's names for what HTTP has numbers for.
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def of_status(status: int, code: str | None, wait: float | None, *, model: str, phrase: str) -> Failure:
+    """The error that goes with an HTTP status. `code`: a reason or part of a quotaId, where one status has several
+    (`API_KEY_INVALID`, `PerDay`); `wait`: seconds in a RetryInfo; `phrase`: the message where none is known."""
+    delay = None if wait is None else f"{wait:g}s"
+    match status, code:
+        case 400, "API_KEY_INVALID":
+            return api_key_invalid()
+        case 429, "PerDay":
+            return daily_quota_spent(delay, model=model)
+        case 429, _:
+            return exhausted_without_details() if delay is None else rate_limited(delay, model=model)
+        case _:
+            pass
+    known = {402: credit_gone, 499: cancelled, 500: internal, 503: overloaded, 504: deadline_exceeded}.get(status)
+    found = known() if known else Failure(status, code or _STATUS.get(status, "UNKNOWN"), phrase)
+    return found if delay is None else replace(found, details=[*found.details, _retry_info(delay)])
+
+
+def _retry_info(delay: str) -> dict[str, Any]:
+    return {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+
+
 def _quota(quota_id: str, retry_delay: str | None, model: str) -> Failure:
     details: list[dict[str, Any]] = [
         {
@@ -133,6 +171,6 @@ def _quota(quota_id: str, retry_delay: str | None, model: str) -> Failure:
         },
     ]
     if retry_delay is not None:
-        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": retry_delay})
+        details.append(_retry_info(retry_delay))
     message = "You exceeded your current quota, please check your plan and billing details."
     return Failure(429, "RESOURCE_EXHAUSTED", message, details)

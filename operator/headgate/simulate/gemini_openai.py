@@ -81,8 +81,9 @@ def _refusal(gemini: SimulatedGemini, request: Request) -> Failure | None:
     if not given:
         return errors.unregistered_caller()
     # Every one must be good, so that a caller's own that got through beside the right one is noticed.
-    good = {f"Bearer {key}" for key in gemini.keys}
-    return None if all(value in good for value in given) else errors.api_key_invalid()
+    keys = [value.removeprefix("Bearer ") for value in given if value.startswith("Bearer ")]
+    good = len(keys) == len(given) and all(key in gemini.keys for key in keys)
+    return None if good else errors.api_key_invalid()
 
 
 def _failed(cause: Failure) -> ASGIApp:

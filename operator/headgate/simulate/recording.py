@@ -73,9 +73,10 @@ class RecordedRequest:
 
 
 class Recorder:
-    """Thread-safe list of records."""
+    """Thread-safe list of records. `keep`: how many of the latest; None for all."""
 
     def __init__(self) -> None:
+        self.keep: int | None = None
         self._changed = threading.Condition()
         self._records: dict[int, RecordedRequest] = {}
         self._next = 0
@@ -118,11 +119,13 @@ class Recorder:
         with self._changed:
             number, self._next = self._next, self._next + 1
             self._records[number] = record
+            if self.keep is not None and len(self._records) > self.keep:
+                del self._records[next(iter(self._records))]
             self._changed.notify_all()
             return number
 
     def update(self, number: int, record: RecordedRequest) -> None:
-        """Replace a record unless it was cleared meanwhile (server side)."""
+        """Replace a record unless it is kept no more (server side)."""
         with self._changed:
             if number in self._records:
                 self._records[number] = record

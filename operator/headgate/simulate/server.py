@@ -65,13 +65,15 @@ class AsgiServer:
         self.addresses = tuple(addresses)
         self.recorder = Recorder()
         self.handshakes: list[Handshake] = []
-        self._app = RecordingApp(app, self.recorder)
+        #: Which TLS context answers a client that asks for this name (None: for none); None from it, or without it: the
+        #: one of `tls`. Set before the start; called on the server's loop.
+        self.choose_context: Callable[[str | None], ssl.SSLContext | None] | None = None
+        self._app: ASGIApp = RecordingApp(app, self.recorder)
         self._tls = tls is not None
-        self._context = (
-            _recording_context(server_context(tls, client_ca=client_ca, alpn=alpn), self.handshakes) if tls else None
-        )
+        self._context = self._noting(server_context(tls, client_ca=client_ca, alpn=alpn)) if tls else None
         self._server_header = server_header
         self._sockets = _listen(self.addresses, port)
+        self._plain: list[_Listener] = []
         self.port: int = self._sockets[0].getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -100,6 +102,17 @@ class AsgiServer:
         name = host or self.addresses[0]
         return f"{'https' if self._tls else 'http'}://{f'[{name}]' if ':' in name else name}:{self.port}{path}"
 
+    # What is put around it before the start
+
+    def wrap(self, wrapper: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Let every call pass through another app first."""
+        self._app = wrapper(self._app)
+
+    def listen_plain(self) -> int:
+        """Serve without TLS as well, at the first address; returns the port."""
+        self._plain = _listen(self.addresses[:1], 0)
+        return int(self._plain[0].getsockname()[1])
+
     # Life cycle
 
     def start(self) -> Self:
@@ -114,7 +127,7 @@ class AsgiServer:
             self._thread.join(timeout=20)
             if self._thread.is_alive():
                 raise TimeoutError(f"the server on port {self.port} did not stop")
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._plain):
             sock.close()
 
     def __enter__(self) -> Self:
@@ -127,8 +140,13 @@ class AsgiServer:
 
     def drop_connections(self) -> None:
         """Cut every open connection at once, as a provider's front end that restarts would. New ones are accepted."""
-        for sock in self._sockets:
+        for sock in (*self._sockets, *self._plain):
             sock.drop_connections()
+
+    def drop_connection(self, peer: tuple[str, int]) -> None:
+        """Cut the connection that this client has open, without a word."""
+        for sock in (*self._sockets, *self._plain):
+            sock.drop_connections(peer)
 
     def _begin_stop(self) -> None:
         self._stopping.set()
@@ -136,6 +154,28 @@ class AsgiServer:
         self.drop_connections()
         for task in self._calls:
             task.cancel()
+
+    def _noting(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Make `context` note each completed handshake (hypercorn passes none of it on to the app), and give way to
+        another one."""
+        names: dict[int, str | None] = {}
+        handshakes = self.handshakes
+
+        def named(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            names[id(connection)] = name
+            other = self.choose_context(name) if self.choose_context else None
+            if other is not None:
+                connection.context = other
+
+        class Noting(ssl.SSLObject):
+            def do_handshake(self) -> None:
+                super().do_handshake()
+                sni = names.pop(id(self), None)
+                handshakes.append(Handshake(sni, self.selected_alpn_protocol(), self.getpeercert(binary_form=True)))
+
+        context.sni_callback = named
+        context.sslobject_class = Noting
+        return context
 
     async def _tracked_app(self, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
@@ -149,7 +189,7 @@ class AsgiServer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        config = _Config(self._sockets, self._context)
+        config = _Config(self._sockets, self._plain, self._context)
         config.include_server_header = self._server_header
         app = cast("ASGIFramework", self._tracked_app)
         try:
@@ -248,8 +288,10 @@ class _Config(Config):
     itself.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], context: ssl.SSLContext | None) -> None:
-        self._ready_sockets = list(sockets)
+    def __init__(
+        self, sockets: Sequence[socket.socket], plain: Sequence[socket.socket], context: ssl.SSLContext | None
+    ) -> None:
+        self._ready_sockets, self._plain = list(sockets), list(plain)
         self._ready_context = context
         self.errorlog = None
         self.backlog = 1024
@@ -271,7 +313,7 @@ class _Config(Config):
 
     def create_sockets(self) -> Sockets:
         secure, insecure = (self._ready_sockets, []) if self.ssl_enabled else ([], self._ready_sockets)
-        return Sockets(secure, insecure, [])
+        return Sockets(secure, [*insecure, *self._plain], [])
 
 
 class _Listener(socket.socket):
@@ -286,10 +328,11 @@ class _Listener(socket.socket):
         self._accepted.add(connection)
         return connection, peer
 
-    def drop_connections(self) -> None:
+    def drop_connections(self, peer: tuple[str, int] | None = None) -> None:
         for connection in list(self._accepted):
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                if peer is None or connection.getpeername()[:2] == peer:
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _listen(addresses: Sequence[str], port: int) -> list[_Listener]:
@@ -316,21 +359,3 @@ def _listen(addresses: Sequence[str], port: int) -> list[_Listener]:
         else:
             return sockets
     raise AssertionError("unreachable")
-
-
-def _recording_context(context: ssl.SSLContext, handshakes: list[Handshake]) -> ssl.SSLContext:
-    """Make `context` note each completed handshake: hypercorn passes none of it on to the app."""
-    names: dict[int, str | None] = {}
-
-    def note_name(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        names[id(connection)] = name
-
-    class Noting(ssl.SSLObject):
-        def do_handshake(self) -> None:
-            super().do_handshake()
-            sni = names.pop(id(self), None)
-            handshakes.append(Handshake(sni, self.selected_alpn_protocol(), self.getpeercert(binary_form=True)))
-
-    context.sni_callback = note_name
-    context.sslobject_class = Noting
-    return context
