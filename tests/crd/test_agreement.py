@@ -31,7 +31,16 @@ WORDS = [
     *("GET", "get", "PATCH", "Authorization", "x-api-key", "x y", "Bearer ", "Bearer\t", "a\n", "a\x00", "é"),
     *("a" * 63, "a" * 64, "é" * 63, "a" * 253, "a" * 254, "/" + "a" * 1023, "/" + "a" * 1024, "😀" * 1024),
 ]
+SIZES: list[Any] = [0, 1, 1048576, 2**50, "0", "10Mi", "1.5Gi", "500k", "1e6"]
 JUNK: list[Any] = [
+    "1.5.5",
+    "Mi",
+    "10MB",
+    "1m",
+    "-1",
+    ".5Gi",
+    "1.Gi",
+    2**50 + 1,
     None,
     True,
     False,
@@ -66,7 +75,9 @@ class Writer:
 
     def value(self, schema: Schema, depth: int = 0) -> Any:
         """Something that the schema takes, if not always its rules."""
-        match str(schema["type"]):
+        match str(schema.get("type", "")):
+            case "":
+                return self.random.choice([*SIZES, self.string(schema)])
             case "string":
                 return self.string(schema)
             case "integer":

@@ -212,6 +212,16 @@ EXAMPLES: dict[type[Model], list[tuple[list[Example], list[Example]]]] = {
             ],
             [{}, {"provider": "generic"}, {"endpoints": []}],
         ),
+        (
+            [
+                {"provider": "gemini", "providerOptions": {}},
+                {"provider": "gemini", "providerOptions": {"a" * 63: "", "é" * 63: "x" * 1024}},
+            ],
+            [
+                {"provider": "gemini", "providerOptions": {"a" * 64: "x"}},
+                {"provider": "gemini", "providerOptions": {"a": "x", "é" * 64: "x"}},
+            ],
+        ),
     ],
     UpstreamService: [
         (

@@ -60,6 +60,9 @@ class _Messages:
         """A message for an object; returns its full name."""
         message = self.file.message_type.add(name=f"M{len(self.file.message_type)}")
         for number, (name, value) in enumerate(schema.get("properties", {}).items(), start=1):
+            # A number or a text can't be said in protobuf; no rule reads such a field.
+            if "x-kubernetes-int-or-string" in value:
+                continue
             repeated = value["type"] == "array"
             inner = value["items"] if repeated else value
             entry = message.field.add(name=escaped(name), number=number, label=3 if repeated else 1)
@@ -126,7 +129,14 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-_Validator: Callable[..., Any] = jsonschema.validators.extend(jsonschema.Draft4Validator, {"pattern": _pattern})
+def _int_or_string(_validator: Any, _on: bool, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    if isinstance(instance, bool) or not isinstance(instance, int | str):
+        yield jsonschema.ValidationError(f"{instance!r} is neither a whole number nor a text")
+
+
+_Validator: Callable[..., Any] = jsonschema.validators.extend(
+    jsonschema.Draft4Validator, {"pattern": _pattern, "x-kubernetes-int-or-string": _int_or_string}
+)
 
 
 def complaints(schema: Schema, document: Any) -> list[str]:

@@ -87,6 +87,8 @@ WORDS = (
     *("10.0.0.0/8", "10.1.2.3/8", "::/0", "0.0.0.0/0", "10.0.0.0/99", "fd00::/8", "x.y/1"),
     *("spiffe://a/b", "yes", "1", "websocket"),
 )
+#: No whole number of bytes, and more than there can be.
+WILD_SIZES = ("1.3Ki", "1e20", "9999Ti")
 NUMBERS = (0, 1, 2, 3, 5, 10, 100, 200, 429, 443, 503, 599, 8080)
 
 
@@ -120,7 +122,11 @@ class Writer:
     mild: bool = False
 
     def value(self, schema: Schema, name: str = "", parent: str = "") -> Any:
-        match str(schema["type"]):
+        match str(schema.get("type", "")):
+            case "":
+                return self.random.choice(
+                    [0, 1, 1_048_576, "0", "10Mi", "1.5k", "1M", *(() if self.mild else WILD_SIZES)]
+                )
             case "string":
                 return self.string(schema, name, parent)
             case "integer":

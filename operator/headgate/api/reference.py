@@ -28,8 +28,9 @@ A field that is not marked *required* may be left out. What then counts is said 
 in nothing, so that a provider's profile can come before the general default. A field set to null counts as left out.
 
 A *duration* is written like `500ms`, `30s` or `1m30s` (units h, m, s and ms). A *name* is up to 63 lower-case
-letters, digits and dashes. A list *keyed by* a field holds each value of that field once, a *set* each item once; in
-both, several owners may each apply items of their own by server-side apply. Any other list is applied as a whole.
+letters, digits and dashes. A *quantity* is a number of bytes, as in `1048576`, `500k` or `10Mi` (units k, M, G, T and
+Ki, Mi, Gi, Ti). A list *keyed by* a field holds each value of that field once, a *set* each item once; in both,
+several owners may each apply items of their own by server-side apply. Any other list is applied as a whole.
 """
 
 #: What the types of `types.py` are called; the schema knows them by their patterns.
@@ -79,7 +80,7 @@ def _object(kind: str, path: str, schema: Schema, words: Mapping[str, str]) -> I
         needed = "*Required.* " if name in required else ""
         yield f"| `{name}` | {_type(field, words)} | {needed}{_said(field['description'])} |"
     for name, field in schema["properties"].items():
-        inner, suffix = (field["items"], "[]") if field["type"] == "array" else (field, "")
+        inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
         if "properties" in inner:
             yield from _object(kind, f"{path}.{name}{suffix}", inner, words)
 
@@ -95,7 +96,9 @@ def _rules(schema: Schema) -> Iterator[str]:
 def _type(schema: Schema, words: Mapping[str, str]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
-    match str(schema["type"]):
+    match str(schema.get("type", "")):
+        case "":
+            return "quantity"
         case "array":
             return _list(schema, words)
         case "integer":

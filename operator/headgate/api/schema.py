@@ -18,6 +18,7 @@ _PLAIN = (
     "description",
     "type",
     "format",
+    "x-kubernetes-int-or-string",
     "enum",
     "pattern",
     "minLength",
@@ -80,7 +81,7 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any], where: 
         found["x-kubernetes-validations"] = [
             {key: rule[key] for key in _RULE if key in rule} for rule in node["x-kubernetes-validations"]
         ]
-    if "type" not in found:
+    if "type" not in found and not found.get("x-kubernetes-int-or-string"):
         raise NotStructural(f"{where}: a CRD needs one type")
     return _ordered(found)
 

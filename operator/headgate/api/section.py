@@ -9,7 +9,18 @@ from pydantic import Field
 from headgate.api.base import Model, Rule
 from headgate.api.credential import Credential
 from headgate.api.rules import at_least
-from headgate.api.types import AS_SET, BY_NAME, Duration, HeaderName, Label, Method, PathPrefix, Regex, Seq
+from headgate.api.types import (
+    AS_SET,
+    BY_NAME,
+    ByteQuantity,
+    Duration,
+    HeaderName,
+    Label,
+    Method,
+    PathPrefix,
+    Regex,
+    Seq,
+)
 
 
 class SectionHeaderMatch(Model):
@@ -111,6 +122,13 @@ class Section(Model):
     timeouts: Annotated[
         Timeouts | None,
         Field(default=None, description="Time limits of this section. What is left out is as for the upstream."),
+    ]
+    max_request_body: Annotated[
+        ByteQuantity | None,
+        Field(
+            default=None,
+            description="The largest request body of this section, as for the upstream; 0 for no bound. Default: as for the upstream.",
+        ),
     ]
     credentials: Annotated[
         Seq[Credential],

@@ -9,11 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+_HOSTNAME = (
+    r"^([A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?)*"
+    r"|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
+)
+_HOSTNAME_MAX = 253
+_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_LABEL_MAX = 63
+_QUANTITY = r"^[0-9]{1,16}(\.[0-9]{1,9})?(k|M|G|T|Ki|Mi|Gi|Ti|[eE][0-9]{1,2})?$"
+_QUANTITY_MAX = 32
+_UNIT_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNIT_BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+#: The largest number of bytes that can be said: one pebibyte.
+BYTES_MAX = 2**50
 _DURATION = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 _UNIT_MILLIS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
@@ -54,14 +68,42 @@ class Unique:
         return items
 
 
+@dataclass(frozen=True, slots=True)
+class _IntOrString:
+    """Makes `int | str` what the CRD calls int-or-string: a number of bytes, or a text that fits the quantity's pattern."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        bounds = {"minimum": 0, "maximum": BYTES_MAX, "pattern": _QUANTITY, "maxLength": _QUANTITY_MAX}
+        return {**bounds, "x-kubernetes-int-or-string": True}
+
+    @staticmethod
+    def _check(value: Any) -> int | str:
+        match value:
+            case bool():
+                pass
+            case int() if 0 <= value <= BYTES_MAX:
+                return value
+            case str() if len(value) <= _QUANTITY_MAX and re.fullmatch(_QUANTITY, value):
+                return value
+            case _:
+                pass
+        raise PydanticCustomError("quantity", "must be a number of bytes such as 1048576, 500k or 10Mi, at most 1024Ti")
+
+
 AS_SET = Unique()
 BY_NAME = Unique("name")
 
 #: A Gateway API duration (GEP-2257): `500ms`, `1m30s`; units h, m, s, ms; each number at most 5 digits.
 Duration = Annotated[str, Field(pattern=r"^([0-9]{1,5}(h|m|s|ms)){1,4}$", max_length=32)]
 
+#: A number of bytes as a Kubernetes quantity: `1048576`, `1M`, `10Mi`, `1.5Gi`; `byte_count` reads it.
+ByteQuantity = Annotated[int | str, _IntOrString()]
+
 #: A DNS label: the name of a section, a rule, a credential.
-Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+Label = Annotated[str, Field(pattern=_LABEL, min_length=1, max_length=_LABEL_MAX)]
 
 #: The name of any Kubernetes object.
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
@@ -70,14 +112,7 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", m
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
 
 #: A host name or an IP address (no brackets, no port).
-Hostname = Annotated[
-    str,
-    Field(
-        pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?)*|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$",
-        min_length=1,
-        max_length=253,
-    ),
-]
+Hostname = Annotated[str, Field(pattern=_HOSTNAME, min_length=1, max_length=_HOSTNAME_MAX)]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -117,3 +152,28 @@ def millis(duration: str) -> int:
     if not duration or end != len(duration):
         raise ValueError(f"{duration!r} is not a duration: write it like 500ms, 30s or 1m30s")
     return total
+
+
+def byte_count(quantity: int | str) -> int:
+    """A ByteQuantity in bytes; ValueError, with a sentence, if it is none, no whole number, or too large."""
+    text = str(quantity)
+    if not re.fullmatch(_QUANTITY, text):
+        raise ValueError(f"{text!r} is no size: write it like 500k or 10Mi")
+    number, unit = re.fullmatch(r"([0-9.]+)(.*)", text).groups()  # type: ignore[union-attr]
+    factor = 10 ** int(unit[1:]) if unit[:1] in {"e", "E"} else _UNIT_BYTES[unit]
+    found = Fraction(number) * factor
+    if found.denominator != 1:
+        raise ValueError(f"{text} is no whole number of bytes: round it")
+    if found > BYTES_MAX:
+        raise ValueError(f"{text} is too much: the most is 1024Ti; 0 is for no bound")
+    return int(found)
+
+
+def is_hostname(text: str) -> bool:
+    """Whether a text would do as a Hostname."""
+    return len(text) <= _HOSTNAME_MAX and re.fullmatch(_HOSTNAME, text) is not None
+
+
+def is_label(text: str) -> bool:
+    """Whether a text would do as a Label."""
+    return len(text) <= _LABEL_MAX and re.fullmatch(_LABEL, text) is not None

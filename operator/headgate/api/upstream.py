@@ -18,6 +18,7 @@ from headgate.api.tls import UpstreamTls
 from headgate.api.types import (
     AS_SET,
     BY_NAME,
+    ByteQuantity,
     Duration,
     HeaderName,
     HeaderText,
@@ -121,7 +122,15 @@ class UpstreamServiceSpec(Model):
         Label | None,
         Field(
             default=None,
-            description="Name of the profile that fills what is left out below: gemini, generic, or one that is plugged in. Default generic.",
+            description="Name of the profile that fills what is left out below: cloudflare, supabase, supabase-management, gemini, generic, or one that is plugged in. Default generic.",
+        ),
+    ]
+    provider_options: Annotated[
+        dict[str, Annotated[str, Field(max_length=1024)]],
+        Field(
+            default_factory=dict,
+            max_length=16,
+            description="What the provider's profile has to be told, by the names of its options, such as the project that is meant. `headgate providers NAME` lists a profile's options. Default none.",
         ),
     ]
     gateway_ref: Annotated[
@@ -173,6 +182,13 @@ class UpstreamServiceSpec(Model):
         BY_NAME,
     ]
     timeouts: Annotated[Timeouts | None, Field(default=None, description="Time limits, for sections that set none.")]
+    max_request_body: Annotated[
+        ByteQuantity | None,
+        Field(
+            default=None,
+            description="The largest request body that is let through, in bytes or like 500k or 10Mi, for sections that set none; 0 for no bound. A call that announces more is answered with 413. Default: what the provider's profile says, else no bound.",
+        ),
+    ]
     dns: Annotated[Dns | None, Field(default=None, description="How the provider's names are resolved.")]
     health_check: Annotated[
         HealthCheck | None,
@@ -205,6 +221,12 @@ class UpstreamServiceSpec(Model):
                 self.hostname or self.endpoints or (self.provider is not None and self.provider != "generic")
             ),
             "hostname",
+        ),
+        Rule(
+            "!has(self.providerOptions) || self.providerOptions.all(name, size(name) <= 63)",
+            "the name of an option has at most 63 characters: `headgate providers` lists the options that there are",
+            lambda self: all(len(name) <= 63 for name in self.provider_options),
+            "providerOptions",
         ),
     )
 

@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from headgate.api import types
-from headgate.api.types import AS_SET, BY_NAME, Duration, Seq, millis
+from headgate.api.types import (
+    AS_SET,
+    BY_NAME,
+    ByteQuantity,
+    Duration,
+    Hostname,
+    Label,
+    Seq,
+    byte_count,
+    is_hostname,
+    is_label,
+    millis,
+)
 
 
 def takes(hint: Any, value: Any) -> bool:
@@ -159,3 +171,69 @@ def test_the_marks_become_list_types() -> None:
     schema = TypeAdapter(Annotated[Seq[Named], BY_NAME]).json_schema()
     assert schema["x-kubernetes-list-type"] == "map"
     assert schema["x-kubernetes-list-map-keys"] == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"),
+    [
+        (0, 0),
+        (1_048_576, 1_048_576),
+        ("0", 0),
+        ("1048576", 1_048_576),
+        ("500k", 500_000),
+        ("1Ki", 1_024),
+        ("10Mi", 10_485_760),
+        ("1.5Gi", 1_610_612_736),
+        ("0.5k", 500),
+        ("1e6", 1_000_000),
+        ("2E3", 2_000),
+        ("0e99", 0),
+        ("1024Ti", types.BYTES_MAX),
+        (types.BYTES_MAX, types.BYTES_MAX),
+    ],
+)
+def test_a_quantity_in_bytes(quantity: int | str, expected: int) -> None:
+    assert takes(ByteQuantity, quantity)
+    assert byte_count(quantity) == expected
+
+
+@pytest.mark.parametrize(
+    "quantity",
+    [
+        -1,
+        types.BYTES_MAX + 1,
+        True,
+        1.5,
+        None,
+        [],
+        "",
+        "1m",
+        "10MB",
+        "-1",
+        "+1",
+        ".5k",
+        "1.Ki",
+        "1 Mi",
+        "1Mi\n",
+        "1mi",
+        "\u0661",
+    ],
+)
+def test_no_quantity(quantity: Any) -> None:
+    assert not takes(ByteQuantity, quantity)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "words"), [("1.3Ki", "no whole number"), ("1025Ti", "the most is"), ("10MB", "no size")]
+)
+def test_a_quantity_that_no_bound_can_be(quantity: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        byte_count(quantity)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "a-b.example", "A_b", "10.0.0.1", "::1", "-a", "a.", "a..b", "", "a/b", "a\n", "a" * 254]
+)
+def test_names_made_up_elsewhere_are_measured_as_those_written_by_a_user(text: str) -> None:
+    assert is_hostname(text) == takes(Hostname, text)
+    assert is_label(text) == takes(Label, text)
