@@ -106,7 +106,7 @@ def _http(section: Section) -> http_protocol_options_pb2.HttpProtocolOptions:
 
 def _filters(section: Section) -> Iterator[hcm_pb2.HttpFilter]:
     """In the order of the way out; answers pass them from last to first."""
-    yield guard_filter(section.allowed_cidrs)
+    yield guard_filter(section.allowed_cidrs, tuple(each.dial for each in section.endpoints if each.dial))
     yield from credential_filters(section.credentials)
     script = script_filter(section)
     if script is not None:

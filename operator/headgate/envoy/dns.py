@@ -36,7 +36,7 @@ _FAMILY = {
 
 def discover(cluster: cluster_pb2.Cluster, section: Section) -> None:
     """Set the cluster's discovery and endpoints."""
-    if all(endpoint.literal for endpoint in section.endpoints):
+    if all(endpoint.literal or endpoint.dial for endpoint in section.endpoints):
         cluster.type = cluster_pb2.Cluster.STATIC
     else:
         cluster.cluster_type.name = "envoy.clusters.dns"
@@ -70,8 +70,9 @@ def _assignment(section: Section) -> endpoint_pb2.ClusterLoadAssignment:
 
 def _endpoint(endpoint: Endpoint, section: Section) -> endpoint_components_pb2.LbEndpoint:
     authority = authority_of(endpoint, tls=section.tls is not None)
+    host, port = endpoint.dial or (endpoint.hostname, endpoint.port)
     message = endpoint_components_pb2.LbEndpoint(
-        endpoint=endpoint_components_pb2.Endpoint(address=address(endpoint.hostname, endpoint.port), hostname=authority)
+        endpoint=endpoint_components_pb2.Endpoint(address=address(host, port), hostname=authority)
     )
     if section.health_check is not None:
         message.endpoint.health_check_config.hostname = section.health_check.hostname or authority

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-from envoy.config.core.v3 import address_pb2, extension_pb2
+from envoy.config.core.v3 import address_pb2
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as rbac_filter_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
@@ -27,13 +27,16 @@ from headgate.model.addresses import DENIED
 
 
 @lru_cache(maxsize=256)
-def guard_filter(allowed_cidrs: tuple[str, ...]) -> hcm_pb2.HttpFilter:
-    """The first upstream filter of every cluster. Callers must not change the message: it is shared."""
+def guard_filter(allowed_cidrs: tuple[str, ...], dials: tuple[tuple[str, int], ...] = ()) -> hcm_pb2.HttpFilter:
+    """The first upstream filter of every cluster; `dials` are addresses with their port that pass besides. Callers must not
+    change the message: it is shared."""
     everything = _any_of(("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"))
     public = rbac_pb2.Permission(and_rules=_all(everything, rbac_pb2.Permission(not_rule=_any_of(DENIED))))
     permissions = [public]
     if allowed_cidrs:
         permissions.append(_any_of(tuple(_normal(cidr) for cidr in allowed_cidrs)))
+    if dials:
+        permissions.append(_or([_at(host, port) for host, port in dials]))
     policy = rbac_pb2.Policy(permissions=permissions, principals=[rbac_pb2.Principal(any=True)])
     rules = rbac_pb2.RBAC(action=rbac_pb2.RBAC.ALLOW, policies={"address": policy})
     return hcm_pb2.HttpFilter(
@@ -51,17 +54,27 @@ def _all(*permissions: rbac_pb2.Permission) -> rbac_pb2.Permission.Set:
 
 
 def _any_of(cidrs: tuple[str, ...]) -> rbac_pb2.Permission:
-    return rbac_pb2.Permission(
-        or_rules=rbac_pb2.Permission.Set(rules=[rbac_pb2.Permission(matcher=_in(cidr)) for cidr in cidrs])
-    )
+    return _or([_matcher(_in(cidr)) for cidr in cidrs])
 
 
-def _in(cidr: str) -> extension_pb2.TypedExtensionConfig:
+def _or(permissions: list[rbac_pb2.Permission]) -> rbac_pb2.Permission:
+    return rbac_pb2.Permission(or_rules=rbac_pb2.Permission.Set(rules=permissions))
+
+
+def _in(cidr: str) -> upstream_ip_port_matcher_pb2.UpstreamIpPortMatcher:
     prefix, _, length = cidr.rpartition("/")
-    # Found by its type; a longer name would be in every cluster fifty times.
-    return extension(
-        "ip",
-        upstream_ip_port_matcher_pb2.UpstreamIpPortMatcher(
-            upstream_ip=address_pb2.CidrRange(address_prefix=prefix, prefix_len=uint32(int(length)))
-        ),
+    return upstream_ip_port_matcher_pb2.UpstreamIpPortMatcher(
+        upstream_ip=address_pb2.CidrRange(address_prefix=prefix, prefix_len=uint32(int(length)))
     )
+
+
+def _at(host: str, port: int) -> rbac_pb2.Permission:
+    network = ipaddress.ip_network(host)
+    matcher = _in(str(network))
+    matcher.upstream_port_range.start, matcher.upstream_port_range.end = port, port + 1
+    return _matcher(matcher)
+
+
+def _matcher(matcher: upstream_ip_port_matcher_pb2.UpstreamIpPortMatcher) -> rbac_pb2.Permission:
+    # Found by its type; a longer name would be in every cluster fifty times.
+    return rbac_pb2.Permission(matcher=extension("ip", matcher))

@@ -1,7 +1,8 @@
 """Active health checks, and leaving out an endpoint that fails in traffic. Pure.
 
 Active checks go past the address guard, so they are rendered only where they can reach nothing that the guard would
-refuse to a call: the gateway's owner has allowed private ranges, or every endpoint is a literal public address.
+refuse to a call: the gateway's owner has allowed private ranges, or every endpoint is a literal public address or one
+that is fixed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def checks_permitted(section: Section) -> bool:
     """Whether an active check of this section can't reach what the address guard refuses."""
     if section.allowed_cidrs:
         return True
-    return all(endpoint.literal and not refuses(endpoint.hostname) for endpoint in section.endpoints)
+    return all(each.dial or (each.literal and not refuses(each.hostname)) for each in section.endpoints)
 
 
 def watch(cluster: cluster_pb2.Cluster, section: Section) -> None:

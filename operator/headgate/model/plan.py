@@ -68,13 +68,19 @@ class RequestMatch:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of the provider. `literal` tells an IP address from a name. Lower priorities are used first."""
+    """One address of the provider. `literal` tells an IP address from a name. Lower priorities are used first.
+
+    `dial`: the address and port that is connected to in place of what `hostname` and `port` say; the provider is still
+    asked, and proves itself, under its own name, and the address guard lets this one address through. None but where
+    providers are simulated.
+    """
 
     hostname: str
     port: int
     priority: int = 0
     weight: int = 1
     literal: bool = False
+    dial: tuple[str, int] | None = None
 
     @property
     def authority(self) -> str:
