@@ -4,20 +4,23 @@ The most specific match wins, whatever section it belongs to:
 1. a path by regular expression before a path by prefix before no path; longer before shorter;
 2. methods before no methods; fewer before more;
 3. more headers before fewer; exact values before regular expressions;
-4. declared in the upstream before known from the profile; then by section name, then by place in the list.
+4. declared in the upstream before known from the profile; then by section name; streams before the rest of a section;
+   then by place in the list.
 What matches nothing goes to the section `default`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headgate.api.conditions import Reason
 from headgate.api.section import SectionMatch
-from headgate.compile import regex
 from headgate.compile.draft import Context, Draft, SectionDraft
+from headgate.model import regex
 from headgate.model.plan import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch, Route
 from headgate.model.verdict import Path
+from headgate.providers.profile import SectionProfile
 
 DEFAULT = "default"
 
@@ -33,13 +36,25 @@ def fill(context: Context, draft: Draft) -> None:
     for name in sorted({DEFAULT, *declared, *known}):
         index, spec = declared.get(name, (0, None))
         path: Path = ("spec", "sections", index) if spec else ("spec",)
-        section = draft.sections[name] = SectionDraft(name, spec, path, known.get(name))
         own = bool(spec and spec.matches)
+        section = draft.sections[name] = SectionDraft(name, spec, path, _known(known.get(name), own=own))
         for place, match in enumerate(_matches(context, section)):
-            routes.append(((*_specificity(match), not own, name, place), Route(match, name)))
+            routes.append(((*_specificity(match), not own, name, True, place), Route(match, name)))
+        for place, match in enumerate(section.profile.streams if section.profile else ()):
+            routes.append(((*_specificity(match), not own, name, False, place), Route(match, name, streaming=True)))
     routes.sort(key=lambda each: each[0])
     _check_twins(context, [route for key, route in routes])
     draft.routes = (*(route for _, route in routes), Route(RequestMatch(), DEFAULT))
+
+
+def _known(profile: SectionProfile | None, *, own: bool) -> SectionProfile | None:
+    """What the profile says of a section. Where the user says what belongs to it, none of the profile's matches lead here;
+    where all of it streams, no routes are told apart."""
+    if profile is None or not profile.streams:
+        return profile
+    if own:
+        return replace(profile, streams=())
+    return replace(profile, matches=(*profile.matches, *profile.streams), streams=()) if profile.streaming else profile
 
 
 def _matches(context: Context, section: SectionDraft) -> Sequence[RequestMatch]:

@@ -17,6 +17,11 @@ from headgate.model.plan import AnswerMark, BodyHint, CredentialPlace, Millis, R
 Options = Mapping[str, str]
 
 
+def listed(value: str) -> tuple[str, ...]:
+    """The entries of an option that is a list, in their order, each once."""
+    return tuple(dict.fromkeys(each.strip() for each in value.split(",") if each.strip()))
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where a credential goes: `key` is the name of the header (lower case), query parameter or cookie."""
@@ -188,5 +193,6 @@ class Profile:
     quotas: tuple[Quota, ...] = ()
     probe: Probe | None = None
     facts: tuple[Fact, ...] = ()
-    #: Where clients find their base URL setting: what to write into the documentation, one line per client.
+    #: How each client is given its base URL, for the documentation: its name, and what to write (Markdown), in which
+    #: `{base}` stands for the upstream's address on the gateway.
     clients: tuple[tuple[str, str], ...] = ()

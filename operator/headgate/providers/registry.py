@@ -10,15 +10,20 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
+from headgate.providers.cloudflare import CLOUDFLARE
 from headgate.providers.gemini import GEMINI
 from headgate.providers.generic import GENERIC
 from headgate.providers.profile import Profile
+from headgate.providers.supabase import SUPABASE
+from headgate.providers.supabase_management import SUPABASE_MANAGEMENT
 
 GROUP = "headgate.providers"
 
 Profiles = Mapping[str, Profile]
 
-BUILT_IN: Profiles = MappingProxyType({profile.name: profile for profile in (GEMINI, GENERIC)})
+BUILT_IN: Profiles = MappingProxyType(
+    {profile.name: profile for profile in (CLOUDFLARE, GEMINI, GENERIC, SUPABASE, SUPABASE_MANAGEMENT)}
+)
 
 
 def discover(points: Iterable[EntryPoint] | None = None) -> tuple[Profiles, tuple[str, ...]]:

@@ -151,7 +151,7 @@ def test_a_provider_that_a_package_brings(tmp_path: Path) -> None:
     (folder / "a.yaml").write_text(text)
     without = headgate("validate", "-f", str(folder))
     assert without.returncode == 1
-    assert "spec.provider: there is no provider acme: use one of gemini, generic" in without.stdout
+    assert "spec.provider: there is no provider acme: use one of cloudflare, gemini, generic" in without.stdout
     path = os.pathsep.join([str(launch.SOURCE), str(site)])
     done = headgate("validate", "-f", str(folder), PYTHONPATH=path)
     assert done.returncode == 0, done.stdout

@@ -6,7 +6,7 @@ import pytest
 
 from harness.declare import World, policy, secret, upstream
 from headgate.api.conditions import Reason
-from headgate.model.plan import PathKind, StatusRange, Timeouts
+from headgate.model.plan import PathKind, PathMatch, StatusRange, Timeouts
 
 
 def compiled(spec: str, text: str = "") -> World:
@@ -41,9 +41,12 @@ def complaint(spec: str, text: str = "") -> str:
         ("{hostname: a.example, basePath: /a/%2e%2e/b}", "spec.basePath"),
         ("{hostname: a.example, basePath: /a/..%2fb}", "spec.basePath"),
         ("{hostname: a.example, basePath: /a//b}", "spec.basePath"),
-        ("{provider: nobody, hostname: a.example}", "there is no provider nobody: use one of gemini, generic"),
+        (
+            "{provider: nobody, hostname: a.example}",
+            "there is no provider nobody: use one of cloudflare, gemini, generic",
+        ),
         ("{hostname: a.example, sections: [{name: x}]}", "(without matches only default can be named here)"),
-        ("{provider: gemini, sections: [{name: x}]}", "only default, generate, stream can be named here"),
+        ("{provider: gemini, sections: [{name: x}]}", "only default, files, generate, live, openai,"),
         ("{hostname: a.example, headers: {request: {add: [{name: X-Hg-Wait, value: '1'}]}}}", "X-Hg-Wait belongs"),
         ("{hostname: a.example, headers: {response: {remove: [content-length]}}}", "content-length belongs"),
     ],
@@ -111,11 +114,14 @@ def test_the_most_specific_match_wins_whatever_the_order() -> None:
 
 
 def test_the_upstreams_own_match_goes_before_the_profiles() -> None:
-    regex = "/.*:(streamGenerateContent)"
+    regex = "/.*:streamGenerateContent"
     spec = f"{{provider: gemini, sections: [{{name: zzz, matches: [{{pathRegex: '{regex}'}}]}}]}}"
     upstream_ = compiled(spec).served("billing")
     assert upstream_
-    assert [route.section for route in upstream_.routes] == ["generate", "zzz", "stream", "default"]
+    assert [route.section for route in upstream_.routes if route.match.path == PathMatch(PathKind.REGEX, regex)] == [
+        "zzz",
+        "stream",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from harness.declare import World, upstream
-from headgate.compile.regex import problem
 from headgate.model.plan import CredentialPlace, PathKind
+from headgate.model.regex import problem
 from headgate.providers.profile import Location, Profile
 from headgate.providers.registry import BUILT_IN, GROUP, discover
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.compile.regex import problem
+from headgate.model.regex import problem
 
 
 @pytest.mark.parametrize("pattern", ["/v1/.*", "a|b", "[^/]+", "(?i)x", "\\d{1,3}", " "])
