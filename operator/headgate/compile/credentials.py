@@ -13,7 +13,7 @@ from headgate.compile.tls import note
 from headgate.model.plan import Credential, CredentialPlace
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Path
-from headgate.providers.profile import Location
+from headgate.providers.profile import Companion, Location
 
 _COOKIE_BREAKERS = frozenset(b' ",;\\')
 
@@ -25,7 +25,7 @@ def fill(context: Context, draft: Draft) -> None:
     locations: set[Location] = set()
     for section in draft.sections.values():
         section.credentials = _of_section(context, draft, section)
-        locations.update(Location(each.place, each.key) for each in section.credentials)
+        locations.update(Location(each.place, each.key) for each in section.credentials if not each.yields)
     profile = context.profile
     draft.strip_headers = _keys(profile.strip_headers, locations, CredentialPlace.HEADER)
     draft.strip_query = _keys(profile.strip_query, locations, CredentialPlace.QUERY)
@@ -52,18 +52,31 @@ def _of_section(context: Context, draft: Draft, section: SectionDraft) -> tuple[
     ):
         declared.update({each.name: ((*path, index), each) for index, each in enumerate(credentials)})
     found: dict[Location, Credential] = {}
+    followers: list[tuple[Credential, Companion]] = []
     for _, (path, spec) in sorted(declared.items()):
-        credential = _credential(context, draft, section, path, spec)
+        place, companions = _location(context, section, spec)
+        credential = _credential(context, draft, place, path, spec)
+        _check_cookies(context, draft, credential, companions, path)
+        followers += ((credential, each) for each in companions)
         where = Location(credential.place, credential.key)
         if where in found:
             message = f"the credential {found[where].name} goes to the same place: give one of them another location"
             context.findings.reject(path, message)
         found[where] = credential
+    # What was declared for a place comes before a companion there, whatever their names.
+    for credential, each in followers:
+        where = Location(each.location.place, each.location.key)
+        found.setdefault(where, _companion(credential, each))
     return tuple(sorted(found.values(), key=lambda each: each.name))
 
 
-def _credential(context: Context, draft: Draft, section: SectionDraft, path: Path, spec: CredentialSpec) -> Credential:
-    where = _location(context, section, spec)
+def _companion(credential: Credential, companion: Companion) -> Credential:
+    where = companion.location
+    yields = companion.yields and where.place is CredentialPlace.HEADER
+    return Credential(f"{credential.name}/{where.key}", credential.secret, where.place, where.key, where.prefix, yields)
+
+
+def _credential(context: Context, draft: Draft, where: Location, path: Path, spec: CredentialSpec) -> Credential:
     if where.place is CredentialPlace.HEADER and reserved(where.key):
         context.findings.reject(
             (*path, "location", "header", "name"), f"{where.key} is not for credentials: use another header"
@@ -74,23 +87,35 @@ def _credential(context: Context, draft: Draft, section: SectionDraft, path: Pat
     name = f"secret/{ref.key}/{spec.secret_ref.key}"
     if taken.material is not None:
         draft.materials[name] = taken.material
-        if where.place is CredentialPlace.COOKIE and _COOKIE_BREAKERS.intersection(taken.material.value.reveal()):
-            message = (
-                f"the value of {spec.secret_ref.key} in {ref} has a space, quote, comma, semicolon or backslash, "
-                "which no cookie can carry"
-            )
-            context.findings.miss((*path, "secretRef"), message, Reason.INVALID_SECRET)
-            draft.unusable = True
     return Credential(spec.name, name, where.place, where.key, where.prefix)
 
 
-def _location(context: Context, section: SectionDraft, spec: CredentialSpec) -> Location:
+def _check_cookies(
+    context: Context, draft: Draft, credential: Credential, companions: Sequence[Companion], path: Path
+) -> None:
+    material = draft.materials.get(credential.secret)
+    places = {credential.place, *(each.location.place for each in companions)}
+    if material is None or CredentialPlace.COOKIE not in places:
+        return
+    if _COOKIE_BREAKERS.intersection(material.value.reveal()):
+        _, namespace, name, key = credential.secret.split("/", 3)
+        message = (
+            f"the value of {key} in Secret {namespace}/{name} has a space, quote, comma, semicolon or backslash, "
+            "which no cookie can carry"
+        )
+        context.findings.miss((*path, "secretRef"), message, Reason.INVALID_SECRET)
+        draft.unusable = True
+
+
+def _location(context: Context, section: SectionDraft, spec: CredentialSpec) -> tuple[Location, tuple[Companion, ...]]:
+    """Where a credential goes, and where else if the profile says where."""
     location = spec.location
     if location is None:
-        known = section.profile.credential if section.profile else None
-        return known or context.profile.credential
+        if section.profile is not None and section.profile.credential is not None:
+            return section.profile.credential, section.profile.companions
+        return context.profile.credential, context.profile.companions
     if location.header is not None:
-        return Location(CredentialPlace.HEADER, location.header.name.lower(), location.header.prefix or "")
+        return Location(CredentialPlace.HEADER, location.header.name.lower(), location.header.prefix or ""), ()
     if location.query_parameter is not None:
-        return Location(CredentialPlace.QUERY, location.query_parameter)
-    return Location(CredentialPlace.COOKIE, location.cookie or "")
+        return Location(CredentialPlace.QUERY, location.query_parameter), ()
+    return Location(CredentialPlace.COOKIE, location.cookie or ""), ()

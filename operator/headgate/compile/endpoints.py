@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from headgate.api.conditions import Reason
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
+from headgate.compile.provider import own_host
 from headgate.model import addresses
 from headgate.model.plan import Dns, Endpoint, LookupFamily
 from headgate.model.verdict import Path
@@ -85,8 +86,7 @@ def _endpoint(context: Context, declared: _Declared) -> Endpoint:
 
 
 def _default_port(context: Context) -> int:
-    own_host = context.spec.hostname is None and not context.spec.endpoints
-    if own_host and context.profile.port is not None and has_tls(context) == context.profile.tls:
+    if own_host(context.spec) and context.profile.port is not None and has_tls(context) == context.profile.tls:
         return context.profile.port
     return defaults.PORT_TLS if has_tls(context) else defaults.PORT_PLAIN
 
@@ -142,8 +142,7 @@ def _base_path(context: Context) -> str:
 def _authorities(context: Context, draft: Draft) -> tuple[str, ...]:
     """Without the port where it is the usual one."""
     usual = defaults.PORT_TLS if has_tls(context) else defaults.PORT_PLAIN
-    own_host = context.spec.hostname is None and not context.spec.endpoints
-    found = set(context.profile.authorities if own_host else ())
+    found = set(context.profile.authorities)
     for endpoint in draft.endpoints:
         found.add(endpoint.authority if endpoint.port == usual else f"{endpoint.authority}:{endpoint.port}")
     return tuple(sorted(found))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headgate.api.upstream import Header, HeaderChanges
+from headgate.api.upstream import Header, HeaderChanges, Headers
 from headgate.compile.draft import Context, Draft
+from headgate.compile.origins import Layer, union
 from headgate.model.plan import HeaderRules
 from headgate.model.verdict import Path
 
@@ -34,20 +35,25 @@ def reserved(name: str) -> bool:
 
 def fill(context: Context, draft: Draft) -> None:
     """Set the header rules of both directions."""
-    headers = context.spec.headers
-    if headers is not None:
-        draft.request_headers = _rules(context, ("spec", "headers", "request"), headers.request)
-        draft.response_headers = _rules(context, ("spec", "headers", "response"), headers.response)
+    headers = context.spec.headers or Headers()
+    known = context.profile
+    draft.request_headers = _rules(context, "request", headers.request, known.remove_request_headers)
+    draft.response_headers = _rules(context, "response", headers.response, known.remove_response_headers)
 
 
-def _rules(context: Context, path: Path, changes: HeaderChanges | None) -> HeaderRules:
-    if changes is None:
-        return HeaderRules()
-    return HeaderRules(
-        set=_pairs(context, (*path, "set"), changes.set),
-        add=_pairs(context, (*path, "add"), changes.add),
-        remove=_removed(context, (*path, "remove"), changes.remove),
+def _rules(context: Context, direction: str, changes: HeaderChanges | None, known: Sequence[str]) -> HeaderRules:
+    """The user's changes; with what the profile takes out, before anything is set."""
+    changes = changes or HeaderChanges()
+    path: Path = ("spec", "headers", direction)
+    set_, add = _pairs(context, (*path, "set"), changes.set), _pairs(context, (*path, "add"), changes.add)
+    removed = union(
+        context.noting(),
+        f"headers.{direction}.remove",
+        (Layer.UPSTREAM, Layer.KNOWN),
+        _removed(context, (*path, "remove"), changes.remove),
+        sorted(name.lower() for name in known),
     )
+    return HeaderRules(set_, add, tuple(sorted(removed)))
 
 
 def _pairs(context: Context, path: Path, headers: Sequence[Header]) -> tuple[tuple[str, str], ...]:

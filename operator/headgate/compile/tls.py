@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from headgate.api.tls import CaCertificateRef, TlsValidation, UpstreamTls
-from headgate.compile import data
+from headgate.compile import data, roots
 from headgate.compile.draft import Context, Draft
 from headgate.compile.endpoints import has_tls
+from headgate.compile.provider import own_host
 from headgate.model.plan import SecretKind, SecretMaterial, SubjectAltName, Tls
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
@@ -13,6 +14,9 @@ from headgate.model.verdict import Path
 
 #: Name of the bundle of well-known CAs.
 SYSTEM_ROOTS = "roots/system"
+#: Those of a provider are called this and the profile's name. Bundles of the user's own have a kind and a name after the
+#: namespace, so that none can be called so.
+PROVIDER_ROOTS = "roots/provider/"
 
 
 def fill(context: Context, draft: Draft) -> None:
@@ -46,10 +50,7 @@ def _client_certificate(context: Context, draft: Draft, spec: UpstreamTls) -> st
 
 def _roots(context: Context, draft: Draft, validation: TlsValidation) -> str:
     if not validation.ca_certificate_refs:
-        draft.materials[SYSTEM_ROOTS] = SecretMaterial(
-            SYSTEM_ROOTS, SecretKind.TRUST_BUNDLE, context.settings.system_roots
-        )
-        return SYSTEM_ROOTS
+        return _well_known(context, draft, validation)
     # The order of CAs means nothing, so it must not change the name.
     refs = {(ref.kind, ref.name): index for index, ref in reversed(list(enumerate(validation.ca_certificate_refs)))}
     parts = []
@@ -61,6 +62,26 @@ def _roots(context: Context, draft: Draft, validation: TlsValidation) -> str:
     if len(parts) == len(refs):
         draft.materials[bundle] = SecretMaterial(bundle, SecretKind.TRUST_BUNDLE, SecretValue(b"".join(parts)))
     return bundle
+
+
+def _well_known(context: Context, draft: Draft, validation: TlsValidation) -> str:
+    """All well-known CAs, or those of them that the provider's certificates come from: a proxy keeps the bundle once for
+    every section, and all of them are some 250 KiB."""
+    name, value = SYSTEM_ROOTS, context.settings.system_roots
+    profile = context.profile
+    if profile.roots and own_host(context.spec) and validation.well_known_ca_certificates is None:
+        few = roots.chosen(value, frozenset(each.sha256 for each in profile.roots))
+        if few is not None:
+            name, value = f"{PROVIDER_ROOTS}{profile.name}", few
+    draft.materials[name] = SecretMaterial(name, SecretKind.TRUST_BUNDLE, value)
+    return name
+
+
+def everyones(bundle: str) -> bool:
+    """Whether a bundle's name is one that any upstream may share: no user can give such a name."""
+    return bundle == SYSTEM_ROOTS or (
+        bundle.startswith(PROVIDER_ROOTS) and "/" not in bundle.removeprefix(PROVIDER_ROOTS)
+    )
 
 
 def _ca(context: Context, draft: Draft, declared: CaCertificateRef, index: int) -> SecretValue | None:

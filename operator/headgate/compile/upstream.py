@@ -7,7 +7,20 @@ from itertools import chain
 
 from headgate.api.conditions import Reason
 from headgate.api.upstream import UpstreamService, UpstreamServiceSpec
-from headgate.compile import breaker, credentials, endpoints, headers, health, limits, retry, sections, timeouts, tls
+from headgate.compile import (
+    breaker,
+    credentials,
+    endpoints,
+    headers,
+    health,
+    limits,
+    provider,
+    retry,
+    sections,
+    sizes,
+    timeouts,
+    tls,
+)
 from headgate.compile.attached import Attached
 from headgate.compile.draft import Compiled, Context, Draft
 from headgate.compile.findings import Findings
@@ -30,6 +43,7 @@ STEPS: tuple[Callable[[Context, Draft], None], ...] = (
     retry.fill,  # waits have to fit into timeouts
     breaker.fill,
     limits.fill,
+    sizes.fill,
     headers.fill,
     health.fill,  # may not check every endpoint
 )
@@ -69,6 +83,8 @@ def compile_upstream(
         known = ", ".join(sorted(profiles))
         message = f"there is no provider {name}: use one of {known}"
         findings.reject(("spec", "provider"), message, Reason.UNKNOWN_PROVIDER)
+    else:
+        profile = provider.of_upstream(profile, version.spec, findings)
     facts = _gateway(gateway, findings)
     context = Context(ref, version.spec, profile or GENERIC, facts, attached, data, settings, findings, notes)
     draft = Draft()

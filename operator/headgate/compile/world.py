@@ -19,7 +19,7 @@ from headgate.compile.gateways import Gateways
 from headgate.compile.memo import Memo, Slot
 from headgate.compile.outcome import Outcome
 from headgate.compile.policies import Policies
-from headgate.compile.tls import SYSTEM_ROOTS
+from headgate.compile.tls import everyones
 from headgate.compile.upstream import compile_upstream, references
 from headgate.model.plan import Gateway, SecretMaterial, Upstream
 from headgate.model.refs import ObjectRef
@@ -223,7 +223,7 @@ def _owned(
 ) -> SecretMaterial:
     """The material with its owners; the same object as before where it is equal."""
     # The well-known CAs are everyone's and no one's; thousands of owners would change with every upstream.
-    shared = (gateway,) if name == SYSTEM_ROOTS else tuple(sorted(set(owners)))
+    shared = (gateway,) if everyones(name) else tuple(sorted(set(owners)))
     if before is not None and (before.owners, before.kind) == (shared, material.kind):
         same = before.value is material.value and before.private_key is material.private_key
         if same:
