@@ -63,10 +63,10 @@ class Child:
         self._process.send_signal(number)
         try:
             self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as late:
             self._process.kill()
             self._process.wait(10)
-            raise AssertionError(f"{self.name} still ran {timeout} s after {number.name}\n{self.tail()}") from None
+            raise AssertionError(f"{self.name} still ran {timeout} s after {number.name}\n{self.tail()}") from late
 
     def tail(self, lines: int = 40) -> str:
         """The end of what it has said."""
