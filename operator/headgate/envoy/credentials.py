@@ -8,18 +8,29 @@ header first, put from there into its place by `script.py`, and `hygiene_filter`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import extension_pb2
+from envoy.extensions.common.matching.v3 import extension_matcher_pb2
+from envoy.extensions.filters.common.matcher.action.v3 import skip_action_pb2
 from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
+from envoy.extensions.matching.input_matchers.metadata.v3 import metadata_pb2 as metadata_matcher_pb2
+from envoy.type.matcher.v3 import string_pb2, value_pb2
+from xds.core.v3 import extension_pb2 as xds_extension_pb2
+from xds.type.matcher.v3 import matcher_pb2
 
-from headgate.envoy.metadata import INTERNAL_REQUEST_PREFIXES, INTERNAL_RESPONSE_PREFIXES
+from headgate.envoy.metadata import INTERNAL_REQUEST_PREFIXES, INTERNAL_RESPONSE_PREFIXES, YIELD_NAMESPACE
 from headgate.envoy.pack import any_of, extension
 from headgate.envoy.secret import form_name, sds
 from headgate.model.plan import Credential, CredentialPlace
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 _CARRIER = "x-hg-credential-{}"
 
@@ -27,7 +38,8 @@ _CARRIER = "x-hg-credential-{}"
 def credential_filters(credentials: tuple[Credential, ...]) -> Iterator[hcm_pb2.HttpFilter]:
     """The filters that inject, in order; none without credentials."""
     for index, credential in enumerate(credentials):
-        yield _injector(form_name(credential), _target(index, credential))
+        injector = _injector(form_name(credential), _target(index, credential))
+        yield _where_allowed(credential.key.lower(), injector) if credential.yields else injector
 
 
 def carried(credentials: tuple[Credential, ...], place: CredentialPlace) -> tuple[tuple[str, str], ...]:
@@ -56,6 +68,36 @@ def _injector(secret: str, header: str) -> hcm_pb2.HttpFilter:
         credential=extension("envoy.http.injected_credentials.generic", generic),
     )
     return hcm_pb2.HttpFilter(name="envoy.filters.http.credential_injector", typed_config=any_of(injector))
+
+
+def _where_allowed(header: str, injector: hcm_pb2.HttpFilter) -> hcm_pb2.HttpFilter:
+    """The injector, passed over unless the gateway's own filter has said that the caller sent nothing of its own.
+
+    Not `overwrite: false`: attempts share their headers, so that the second one would find what the first one injected,
+    and after a rotation send the old value beside another credential's new one.
+    """
+    said = network_inputs_pb2.DynamicMetadataInput(
+        filter=YIELD_NAMESPACE, path=[network_inputs_pb2.DynamicMetadataInput.PathSegment(key=header)]
+    )
+    true = metadata_matcher_pb2.Metadata(value=value_pb2.ValueMatcher(bool_match=True))
+    predicate = matcher_pb2.Matcher.MatcherList.Predicate
+    allowed = predicate.SinglePredicate(
+        input=_xds_extension("envoy.matching.inputs.dynamic_metadata", said),
+        custom_match=_xds_extension("envoy.matching.matchers.metadata_matcher", true),
+    )
+    skip = matcher_pb2.Matcher.OnMatch(action=_xds_extension("skip", skip_action_pb2.SkipFilter()))
+    unless = matcher_pb2.Matcher.MatcherList.FieldMatcher(
+        predicate=predicate(not_matcher=predicate(single_predicate=allowed)), on_match=skip
+    )
+    wrapped = extension_matcher_pb2.ExtensionWithMatcher(
+        xds_matcher=matcher_pb2.Matcher(matcher_list=matcher_pb2.Matcher.MatcherList(matchers=[unless])),
+        extension_config=extension_pb2.TypedExtensionConfig(name=injector.name, typed_config=injector.typed_config),
+    )
+    return hcm_pb2.HttpFilter(name=injector.name, typed_config=any_of(wrapped))
+
+
+def _xds_extension(name: str, message: Message) -> xds_extension_pb2.TypedExtensionConfig:
+    return xds_extension_pb2.TypedExtensionConfig(name=name, typed_config=any_of(message))
 
 
 def _remove(prefix: str) -> mutation_rules_pb2.HeaderMutation:

@@ -46,6 +46,7 @@ from headgate.envoy.metadata import (
     LOCAL_REPLY_HEADER,
     REPORT_KEY,
     SCOPE_HEADER,
+    YIELD_NAMESPACE,
 )
 from headgate.envoy.pack import address, any_of, boolean, duration, extension, uint32
 from headgate.envoy.resource import Resource, TypeUrl, resource
@@ -94,7 +95,8 @@ _ADDED_HEADERS: Final = ("x-forwarded-proto", "x-forwarded-for", "x-envoy-intern
 
 #: The Lua filter's parts, in the order in which they use one another.
 _PARTS: Final = (
-    "clock", "reply", "path", "address", "strip", "match", "limit", "breaker", "failure", "rewrite", "report", "main",
+    "clock", "reply", "path", "address", "strip", "yield", "size", "match", "limit", "breaker", "failure", "rewrite",
+    "report", "main",
 )  # fmt: skip
 
 
@@ -252,6 +254,7 @@ def _lua_constants(listener: Listener) -> str:
         "local_header": LOCAL_REPLY_HEADER,
         "call_namespace": CALL_NAMESPACE,
         "report_namespace": FILTER,
+        "yield_namespace": YIELD_NAMESPACE,
         "report_key": REPORT_KEY,
     }
     hosts = "".join(f"[{_quoted(host.lower())}]=true," for host in sorted(listener.hosts))

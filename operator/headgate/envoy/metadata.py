@@ -18,6 +18,7 @@ from google.protobuf import json_format, struct_pb2
 from headgate.envoy.automaton import RegexError, automaton
 from headgate.model.plan import (
     Breaker,
+    CredentialPlace,
     HeaderMatch,
     HeaderMatchKind,
     Limit,
@@ -26,6 +27,7 @@ from headgate.model.plan import (
     PathMatch,
     RequestMatch,
     Section,
+    Timeouts,
     Upstream,
 )
 
@@ -33,6 +35,9 @@ from headgate.model.plan import (
 FILTER: Final = "headgate"
 #: Dynamic metadata of one call, from its request to its response.
 CALL_NAMESPACE: Final = "headgate.call"
+#: Dynamic metadata of one call: the headers (lower case) into which a credential goes though the caller may send its own
+#: there. What is not in it gets none.
+YIELD_NAMESPACE: Final = "headgate.yield"
 #: Under `FILTER` in dynamic metadata: the report.
 REPORT_KEY: Final = "report"
 #: Selects the route configuration; never reaches a provider, and a caller's own is removed first.
@@ -47,11 +52,20 @@ INTERNAL_RESPONSE_PREFIXES: Final = ("x-hg-", "x-headgate-", "x-envoy-")
 #: How long a half-open breaker waits for a trial whose section has no time limit of its own.
 UNBOUNDED_TRIAL: Final[Millis] = 60_000
 
+_PLACES: Final = {
+    CredentialPlace.HEADER: "header",
+    CredentialPlace.QUERY: "query",
+    CredentialPlace.COOKIE: "cookie",
+}
+
 _Json = dict[str, Any]
 
 
-def route_metadata(upstream: Upstream, section: Section) -> struct_pb2.Struct:
+def route_metadata(upstream: Upstream, section: Section, *, streaming: bool = False) -> struct_pb2.Struct:
     """What goes under `route.metadata.filter_metadata[FILTER]` of every route of `section`.
+
+    The routes of a section share one configuration, which is read anew when its version changes; so what differs for
+    `streaming` ones stands beside it.
 
     Raises `RegexError` where a limit's regular expression is outside the supported syntax (`automaton.py`).
     """
@@ -62,6 +76,8 @@ def route_metadata(upstream: Upstream, section: Section) -> struct_pb2.Struct:
     result = struct_pb2.Struct()
     json_format.ParseDict({"section": section.id, "version": version}, result)
     result.fields["config"].struct_value.CopyFrom(body)
+    if streaming and section.breaker is not None and section.stream_timeouts is not None:
+        result.fields["trial_bound"].number_value = _trial_bound(section.stream_timeouts)
     return result
 
 
@@ -80,8 +96,38 @@ def _config(upstream: Upstream, section: Section) -> _Json:
     if section.strip_cookies:
         config["strip_cookies"] = list(section.strip_cookies)
     if section.breaker is not None:
-        config["breaker"] = _breaker(section.breaker, section.timeouts.request)
-    return config
+        config["breaker"] = _breaker(section.breaker, section.timeouts)
+    if section.max_request_body is not None:
+        config["max_request_body"] = section.max_request_body
+    if section.max_request_head is not None:
+        config["max_request_head"] = section.max_request_head
+    return config | _yielding(section)
+
+
+def _yielding(section: Section) -> _Json:
+    """The headers into which a credential goes only where the caller has none of its own there, and the places where
+    callers put their key: those of the other credentials, and the same name elsewhere where it is stripped."""
+    yields = [each for each in section.credentials if each.yields and each.place is CredentialPlace.HEADER]
+    if not yields:
+        return {}
+    stripped = {
+        CredentialPlace.HEADER: tuple(name.lower() for name in section.strip_request_headers),
+        CredentialPlace.QUERY: section.strip_query,
+        CredentialPlace.COOKIE: section.strip_cookies,
+    }
+    keys = [
+        {"place": _PLACES[place], "name": name, "prefix": each.prefix}
+        for each in section.credentials
+        if not each.yields
+        for place, names in stripped.items()
+        for name in (each.key.lower() if place is CredentialPlace.HEADER else each.key,)
+        if place is each.place or name in names
+    ]
+    return {"yields": [{"header": each.key.lower(), "prefix": each.prefix} for each in yields], "keys": keys}
+
+
+def _trial_bound(timeouts: Timeouts) -> Millis:
+    return timeouts.request or UNBOUNDED_TRIAL
 
 
 def _route_paths(upstream: Upstream) -> Iterator[_Json]:
@@ -99,13 +145,13 @@ def _without_default_port(authority: str, section: Section) -> str:
     return authority.removesuffix(":80" if section.tls is None else ":443")
 
 
-def _breaker(breaker: Breaker, request_timeout: Millis) -> _Json:
+def _breaker(breaker: Breaker, timeouts: Timeouts) -> _Json:
     config: _Json = {
         "failures": [[range_.low, range_.high] for range_ in breaker.failures],
         "break_duration": breaker.break_duration,
         "max_break_duration": max(breaker.break_duration, breaker.max_break_duration),
         "trials": max(1, breaker.trials),
-        "trial_bound": request_timeout or UNBOUNDED_TRIAL,
+        "trial_bound": _trial_bound(timeouts),
     }
     if breaker.consecutive is not None:
         config["consecutive"] = breaker.consecutive

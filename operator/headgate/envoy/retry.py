@@ -17,7 +17,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import struct_pb2
 
 from headgate.envoy.pack import any_of, duration, struct, uint32
-from headgate.model.plan import OnExceed, Retry, RetryTrigger, Section
+from headgate.model.plan import OnExceed, Retry, RetryTrigger, Section, Timeouts
 
 #: Set by the deciding filter on an answer that is to be repeated, and the seconds to wait first.
 MARK, WAIT = "x-hg-retry", "x-hg-wait"
@@ -30,7 +30,7 @@ _HARMLESS = (RetryTrigger.CONNECT_FAILURE, RetryTrigger.REFUSED_STREAM, RetryTri
 _Policy = route_components_pb2.RetryPolicy
 
 
-def decision(section: Section) -> struct_pb2.Struct:
+def decision(section: Section, timeouts: Timeouts) -> struct_pb2.Struct:
     """What the deciding filter reads from the route's metadata; empty without retries. Flat text, because the filter
     turns it into a Lua table at every answer.
     """
@@ -45,7 +45,7 @@ def decision(section: Section) -> struct_pb2.Struct:
             "headers": ",".join(f"{header.name.lower()}={header.format}" for header in retry.reset_headers),
             "hint_max": retry.hint_max,
             "back_off": retry.on_exceed is OnExceed.BACK_OFF,
-            "timeout": section.timeouts.request,
+            "timeout": timeouts.request,
         }
     )
     return struct_pb2.Struct(fields={"headgate.retry": struct_pb2.Value(struct_value=inner)})

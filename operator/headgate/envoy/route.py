@@ -30,6 +30,7 @@ from headgate.model.plan import (
     RequestMatch,
     Route,
     Section,
+    Timeouts,
     Upstream,
 )
 from headgate.model.refs import ObjectRef
@@ -79,24 +80,33 @@ def _routes(upstream: Upstream, route: Route) -> Iterator[_Message]:
         allowed = route.match.methods or section.retry.methods
         methods = tuple(method for method in section.retry.methods if method in allowed)
         if methods:
-            yield _route(upstream, section, replace(route.match, methods=methods), repeatable=True)
-    yield _route(upstream, section, route.match, repeatable=False)
+            yield _route(
+                upstream, section, replace(route, match=replace(route.match, methods=methods)), repeatable=True
+            )
+    yield _route(upstream, section, route, repeatable=False)
 
 
-def _route(upstream: Upstream, section: Section, match: RequestMatch, *, repeatable: bool) -> _Message:
+def _route(upstream: Upstream, section: Section, route: Route, *, repeatable: bool) -> _Message:
+    match, timeouts = route.match, _timeouts(section, route)
     message = _Message(
         name=section.id,
         match=_match(match),
-        route=_action(section, match, repeatable=repeatable),
+        route=_action(section, match, timeouts, repeatable=repeatable),
         request_headers_to_remove=list(_stripped(section)),
-        request_headers_to_add=[*_rules(section.request_headers), *_internal(section)],
+        request_headers_to_add=[*_rules(section.request_headers), *_internal(section, timeouts)],
         response_headers_to_remove=[MARK, WAIT, *_mutable(section.response_headers.remove)],
         response_headers_to_add=_rules(section.response_headers),
     )
-    message.metadata.filter_metadata[GATEWAY_FILTER].CopyFrom(route_metadata(upstream, section))
+    message.metadata.filter_metadata[GATEWAY_FILTER].CopyFrom(
+        route_metadata(upstream, section, streaming=route.streaming)
+    )
     if section.retry is not None:
-        message.metadata.filter_metadata[FILTER].CopyFrom(decision(section))
+        message.metadata.filter_metadata[FILTER].CopyFrom(decision(section, timeouts))
     return message
+
+
+def _timeouts(section: Section, route: Route) -> Timeouts:
+    return section.stream_timeouts or section.timeouts if route.streaming else section.timeouts
 
 
 def _match(match: RequestMatch) -> route_components_pb2.RouteMatch:
@@ -134,11 +144,13 @@ def _header(header: HeaderMatch) -> route_components_pb2.HeaderMatcher:
     return matcher
 
 
-def _action(section: Section, match: RequestMatch, *, repeatable: bool) -> route_components_pb2.RouteAction:
+def _action(
+    section: Section, match: RequestMatch, timeouts: Timeouts, *, repeatable: bool
+) -> route_components_pb2.RouteAction:
     action = route_components_pb2.RouteAction(
         cluster=section.id,
-        timeout=duration(section.timeouts.request),
-        idle_timeout=duration(section.timeouts.stream_idle),
+        timeout=duration(timeouts.request),
+        idle_timeout=duration(timeouts.stream_idle),
         upgrade_configs=[
             route_components_pb2.RouteAction.UpgradeConfig(upgrade_type=upgrade, enabled=boolean(True))
             for upgrade in section.upgrades
@@ -169,17 +181,22 @@ def _rebase(action: route_components_pb2.RouteAction, base_path: str, match: Req
 
 
 def _stripped(section: Section) -> Iterable[str]:
-    """What a caller may not send through, and what the declaration takes away."""
+    """What a caller may not send through, and what the declaration takes away. A header that a credential yields to the
+    caller is left to the gateway's own filter, even where it is listed: taken away here, a user's token would give way to
+    the gateway's key.
+    """
+    headers = [each for each in section.credentials if each.place is CredentialPlace.HEADER]
     names: dict[str, None] = dict.fromkeys(name.lower() for name in section.strip_request_headers)
-    for credential in section.credentials:
-        if credential.place is CredentialPlace.HEADER:
-            names[credential.key.lower()] = None
+    names.update(dict.fromkeys(each.key.lower() for each in headers))
+    for credential in headers:
+        if credential.yields:
+            names.pop(credential.key.lower(), None)
     names.update(dict.fromkeys(name.lower() for name in _mutable(section.request_headers.remove)))
     return names
 
 
-def _internal(section: Section) -> Iterator[_Header]:
-    if section.retry is not None and section.timeouts.request > 0:
+def _internal(section: Section, timeouts: Timeouts) -> Iterator[_Header]:
+    if section.retry is not None and timeouts.request > 0:
         yield _option(STARTED, "%START_TIME(%s%3f)%", _Header.OVERWRITE_IF_EXISTS_OR_ADD)
 
 

@@ -18,7 +18,7 @@ local TRANSITIONS = {
 
 -- A result counts only in the state in which its call was let through (`generation`): calls that were under way when a
 -- breaker opened neither close it nor open it again. A trial whose caller goes away never reports; its place is free
--- again after the section's own time limit (`trial_bound`).
+-- again after its own time limit (`trial_bound`).
 
 local breakers = {}
 do
@@ -136,13 +136,14 @@ do
     return nil
   end
 
-  -- A call goes out: the ticket that its result has to bring back (0 outside of half-open).
-  function breakers.admit(state, config, now)
+  -- A call goes out: the ticket that its result has to bring back (0 outside of half-open). `bound`: the time limit of
+  -- its route, where that is not its section's.
+  function breakers.admit(state, config, now, bound)
     if not config or state.name ~= "half_open" then
       return 0
     end
     state.ticket = state.ticket + 1
-    state.trials[state.ticket] = now + config.trial_bound
+    state.trials[state.ticket] = now + (bound or config.trial_bound)
     state.out = state.out + 1
     return state.ticket
   end

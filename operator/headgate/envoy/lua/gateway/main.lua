@@ -55,6 +55,10 @@ local function section_of(metadata, now)
     upgrades = set_of(source.upgrades),
     strip_query = source.strip_query and set_of(source.strip_query),
     strip_cookies = source.strip_cookies and set_of(source.strip_cookies),
+    yields = source.yields,
+    keys = source.keys,
+    max_body = source.max_request_body,
+    max_head = source.max_request_head,
     breaker = breaker,
     limits = limits.compile(source.limits),
     path_tests = path_tests,
@@ -87,7 +91,9 @@ local function select(handle, headers, call, now)
     headers:replace(":path", call.target)
   end
   handle:clearRouteCache()
-  local section = section_of(handle:metadata(), now)
+  local metadata = handle:metadata()
+  local section = section_of(metadata, now)
+  call.trial_bound = section and section.breaker and metadata:get("trial_bound")
   headers:remove(NAMES.scope_header)
   if not section then
     return nil, addresses.unknown(call)
@@ -113,7 +119,7 @@ local function addressed(headers)
   if not call then
     return nil, refusal
   end
-  call.method, call.headers, call.authority = method, headers, authority
+  call.method, call.headers, call.authority, call.written = method, headers, authority, target
   call.path = paths.split(call.target)
   return call
 end
@@ -147,7 +153,7 @@ local function policed(handle, section, call, now)
     end
     limits.take(buckets)
   end
-  local ticket = breakers.admit(state, breaker, now)
+  local ticket = breakers.admit(state, breaker, now, call.trial_bound)
   handle:streamInfo():dynamicMetadata():set(NAMES.call_namespace, "call", written(call, ticket, state.generation))
 end
 
@@ -173,6 +179,11 @@ local function on_request(handle)
   for _, name in ipairs(CONFIG.drop_request_headers) do
     headers:remove(name)
   end
+  refusal = sizes.examine(headers, call.written, section)
+  if refusal then
+    return refusal
+  end
+  yielding.apply(handle, headers, section) -- before the keys that it compares with are gone
   strips.apply(headers, section)
   refusal = policed(handle, section, call, now)
   reports.emit(handle, section, now)

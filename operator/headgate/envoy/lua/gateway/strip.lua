@@ -3,11 +3,18 @@
 
 local strips = {}
 do
-  local function decoded(text)
+  -- One part of a query as it is read: `+` is a blank.
+  function strips.decoded(text)
     local plain = text:gsub("+", " "):gsub("%%(%x%x)", function(hex)
       return string.char(tonumber(hex, 16))
     end)
     return plain
+  end
+
+  -- The parts of a target's query, as they were written.
+  function strips.pieces(target)
+    local mark = target:find("?", 1, true)
+    return ((mark and target:sub(mark + 1) or "") .. "&"):gmatch("([^&]*)&")
   end
 
   local function strip_query(headers, names)
@@ -17,8 +24,8 @@ do
       return
     end
     local kept, found = {}, false
-    for piece in (target:sub(mark + 1) .. "&"):gmatch("([^&]*)&") do
-      if names[decoded(piece:match("^[^=]*"))] then
+    for piece in strips.pieces(target) do
+      if names[strips.decoded(piece:match("^[^=]*"))] then
         found = true
       else
         kept[#kept + 1] = piece
