@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from golden.profiles import profiles_of
 from headgate.compile.memo import Memo
 from headgate.compile.status import Status, statuses
 from headgate.compile.world import compile_snapshot
@@ -63,7 +64,7 @@ def outcome(case: Path) -> Outcome:
     settings = Settings(
         listen=("127.0.0.1", 8080), implied_gateway=True, system_roots=SecretValue((HERE / "roots.pem").read_bytes())
     )
-    plan = compile_snapshot(snapshot(Folder(case).read(), settings), Memo())
+    plan = compile_snapshot(snapshot(Folder(case).read(), settings), Memo(), profiles_of(case.stem))
     xds = {key: render(gateway, RenderMemo()) for key, gateway in plan.gateways.items()}
     return Outcome(plan, statuses(plan, OneProxy(), {}, {}, NOW), xds)
 
