@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
@@ -21,6 +22,7 @@ from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources
 from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Plan
 from headgate.providers.registry import Profiles
 from headgate.store import Store
@@ -51,6 +53,16 @@ class Outlook:
     statuses: Mapping[ObjectRef, Status]
 
 
+class Around(Protocol):
+    """What goes around each compile where providers are simulated. Called one at a time, in a thread."""
+
+    def fill(self, snapshot: Snapshot) -> Snapshot:
+        """Add what the simulation needs and nobody gave."""
+
+    def redirect(self, plan: Plan) -> Plan:
+        """Lead calls to the simulation; verdicts and what is good stay as they are."""
+
+
 class Engine:
     """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block."""
 
@@ -64,10 +76,11 @@ class Engine:
         previous: Mapping[ObjectRef, Status],
         on_plan: Callable[[Plan], None],
         on_outlook: Callable[[Outlook], None],
+        around: Around | None = None,
     ) -> None:
         self._store, self._xds, self._reports = store, xds, reports
         self._on_plan, self._on_outlook = on_plan, on_outlook
-        self._profiles = profiles
+        self._profiles, self._around = profiles, around
         self._statuses = previous
         self._memo, self._status_memo = Memo(), StatusMemo()
         self._render_memos: dict[str, RenderMemo] = {}
@@ -96,7 +109,7 @@ class Engine:
         snapshot = self._store.snapshot()
         self.counts.compiles += 1
         try:
-            plan = await asyncio.to_thread(compile_snapshot, snapshot, self._memo, self._profiles)
+            plan = await asyncio.to_thread(self._compiled, snapshot)
         except Exception:  # noqa: BLE001 - a bug: what was live stays live
             self.counts.compile_failures += 1
             self._memo = Memo()
@@ -112,6 +125,12 @@ class Engine:
         self._published = set(plan.gateways)
         self.plan = plan
         self._on_plan(plan)
+
+    def _compiled(self, snapshot: Snapshot) -> Plan:
+        if self._around is None:
+            return compile_snapshot(snapshot, self._memo, self._profiles)
+        plan = compile_snapshot(self._around.fill(snapshot), self._memo, self._profiles)
+        return self._around.redirect(plan)
 
     def look(self) -> None:
         """Join the Plan with what the proxies say."""

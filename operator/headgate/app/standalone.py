@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -37,6 +38,9 @@ from headgate.xds.pki import CertificateAuthority, ServerTls
 from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
 
+if TYPE_CHECKING:
+    from headgate.simulate.run import Simulation
+
 _log = structlog.stdlib.get_logger("headgate.run")
 #: Seconds after which a start that is not complete says what it waits for.
 PATIENCE = 20.0
@@ -56,6 +60,8 @@ class Options:
     pace: Pace = field(default_factory=Pace)
     #: How long certificates of the xDS port live.
     certificate_lifetime: timedelta = timedelta(hours=24)
+    #: Call simulated providers in place of the real ones.
+    simulate: bool = False
 
 
 class _Stop(Exception):
@@ -78,13 +84,15 @@ class Standalone:
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
         self._outlook: Outlook | None = None
+        self._simulation: Simulation | None = None
+        self._simulated: set[str] = set()
 
     async def run(self) -> None:
         """Until SIGINT, SIGTERM or SIGHUP. Raises what keeps it from starting: StateProblem, FolderProblem,
         SecretProblem, PortTaken, OSError."""
         self._state.prepare()
-        with self._state.lock(), self._signals():
-            self._ledger.begin(folder=str(self._options.folder.absolute()), started=_now())
+        with self._state.lock(), self._signals(), self._simulating() as simulated:
+            self._ledger.begin(folder=str(self._options.folder.absolute()), started=_now(), **simulated)
             self._make()
             self._source.load()
             self._state.xds_socket.unlink(missing_ok=True)  # a crash leaves it; the lock says that nobody listens
@@ -118,6 +126,7 @@ class Standalone:
             previous=self._ledger.previous(),
             on_plan=self._planned,
             on_outlook=self._look,
+            around=self._simulation,
         )
 
     async def _serve(self) -> None:
@@ -171,6 +180,8 @@ class Standalone:
             self._engine.wake()
 
     def _planned(self, plan: Plan) -> None:
+        if self._simulation is not None:
+            self._tell(self._simulation.words())
         self._announcer.planned(plan)
         self._ledger.remember(self._source)
         self._fleet.follow(plan)
@@ -242,6 +253,25 @@ class Standalone:
         await draining
         self._say("stopped")
         raise _Stop
+
+    @contextlib.contextmanager
+    def _simulating(self) -> Iterator[Mapping[str, str]]:
+        """Simulated providers, if they are wanted; what the next ones to ask should know of it."""
+        if not self._options.simulate:
+            yield {}
+            return
+        from headgate.simulate.run import Simulation  # an extra that a run may do without
+
+        with Simulation() as self._simulation:
+            self._say("providers are simulated: nothing leaves this machine, and no key is needed")
+            self._say(f"what they do is up to you: the control API is at {self._simulation.control_url}")
+            yield {"control": self._simulation.control_url}
+
+    def _tell(self, words: Iterable[str]) -> None:
+        for line in words:
+            if line not in self._simulated:
+                self._simulated.add(line)
+                self._say(line)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

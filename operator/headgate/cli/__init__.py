@@ -136,11 +136,18 @@ def run(
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", help="What is logged to standard error.")
     ] = LogLevel.WARNING,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate",
+            help="Call simulated providers on this machine in place of the real ones; no key is needed, and none leaves.",
+        ),
+    ] = False,
 ) -> None:
     """Serve a folder of YAML, and follow its changes until Ctrl-C."""
     from headgate.cli.running import run as command
 
-    command(folder, listen, state_dir, envoy, secret, dns_resolver, str(log_level))
+    command(folder, listen, state_dir, envoy, secret, dns_resolver, str(log_level), simulate)
 
 
 @app.command(

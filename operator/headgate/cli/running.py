@@ -25,12 +25,15 @@ def run(
     secrets: Sequence[str],
     dns_resolvers: Sequence[str],
     log_level: str,
+    simulate: bool = False,
 ) -> None:
     """Serve until told to stop; Failure if it can't."""
     place = address(listen, "--listen")
     resolvers = tuple(_spell(address(text, "--dns-resolver")) for text in dns_resolvers)
     options = secret_options(secrets)
     configure(log_level)
+    if simulate:
+        _check_simulation()
     from headgate.app.standalone import BackgroundEnded, Options, Standalone
     from headgate.files.folder import FolderProblem
     from headgate.files.secrets import SecretProblem
@@ -47,6 +50,7 @@ def run(
             secrets=tuple(options),
             dns_resolvers=resolvers,
             profiles=profiles(),
+            simulate=simulate,
         )
         _say(f"headgate {__version__} serves {folder}; state is in {wanted.state.root}")
         gc.freeze()  # modules live as long as the process: no need to look through them again and again
@@ -57,6 +61,16 @@ def run(
         raise Failure(str(ended)) from ended
     finally:
         _forget_unsaid()
+
+
+def _check_simulation() -> None:
+    try:
+        import headgate.simulate.run  # noqa: F401 - to see that it can be
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("headgate"):
+            raise
+        words = f"--simulate needs {missing.name}, which is not installed: pip install 'headgate[simulate]'"
+        raise Failure(words) from None
 
 
 def _say(line: str) -> None:

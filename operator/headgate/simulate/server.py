@@ -68,7 +68,7 @@ class AsgiServer:
         #: Which TLS context answers a client that asks for this name (None: for none); None from it, or without it: the
         #: one of `tls`. Set before the start; called on the server's loop.
         self.choose_context: Callable[[str | None], ssl.SSLContext | None] | None = None
-        self._app: ASGIApp = RecordingApp(app, self.recorder)
+        self._app: ASGIApp = app
         self._tls = tls is not None
         self._context = self._noting(server_context(tls, client_ca=client_ca, alpn=alpn)) if tls else None
         self._server_header = server_header
@@ -184,6 +184,11 @@ class AsgiServer:
             self._calls.add(task)
         try:
             await self._app(scope, receive, send)
+        except ConnectionAbortedError:
+            # Hypercorn closes an HTTP/1.1 connection then, but an HTTP/2 stream it would leave open for good.
+            if scope.get("http_version") == "2" and scope["client"]:
+                self.drop_connection(tuple(scope["client"][:2]))
+            raise
         finally:
             self._calls.discard(task)
 
@@ -191,6 +196,7 @@ class AsgiServer:
         asyncio.set_event_loop(self._loop)
         config = _Config(self._sockets, self._plain, self._context)
         config.include_server_header = self._server_header
+        self._app = RecordingApp(self._app, self.recorder)
         app = cast("ASGIFramework", self._tracked_app)
         try:
             self._loop.run_until_complete(
