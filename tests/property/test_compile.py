@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from golden.profiles import WITH_UNFIT
 from harness.static import validate
 from headgate.api.conditions import ConditionStatus, Reason
 from headgate.compile.memo import Memo
@@ -21,7 +22,7 @@ from headgate.model.observations import ACKNOWLEDGED, Acknowledgement
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
-from headgate.model.snapshot import Broken, DataObject, Settings
+from headgate.model.snapshot import Broken, DataObject, Settings, Snapshot
 from headgate.model.verdict import Plan
 from headgate.store import Put, Store
 from property import worlds
@@ -44,6 +45,10 @@ class OneProxy:
 
     def told(self, gateway: str) -> Iterable[ObjectRef]:
         return ()
+
+
+def compiled(snapshot: Snapshot, memo: Memo) -> Plan:
+    return compile_snapshot(snapshot, memo, WITH_UNFIT)
 
 
 def store(puts: Sequence[Put], data: Sequence[DataObject], *, implied: bool = True) -> Store:
@@ -74,7 +79,7 @@ def served(plan: Plan) -> dict[str, Upstream]:
 @given(seed=SEEDS)
 def test_whatever_the_models_accept_compiles_and_renders(seed: int, material: Mapping[str, bytes]) -> None:
     puts, data = world(seed, material)
-    plan = compile_snapshot(store(puts, data).snapshot(), Memo())
+    plan = compiled(store(puts, data).snapshot(), Memo())
     assert plan.verdicts.keys() == {put.ref for put in puts}
     for gateway in plan.gateways.values():
         render(gateway, RenderMemo())
@@ -93,7 +98,7 @@ def test_whatever_the_models_accept_compiles_and_renders(seed: int, material: Ma
 @given(seed=SEEDS)
 def test_every_refusal_says_why(seed: int, material: Mapping[str, bytes]) -> None:
     puts, data = world(seed, material)
-    for verdict in compile_snapshot(store(puts, data).snapshot(), Memo()).verdicts.values():
+    for verdict in compiled(store(puts, data).snapshot(), Memo()).verdicts.values():
         for judgement in (verdict.accepted, verdict.resolved, *(each.accepted for each in verdict.targets)):
             assert (judgement.status is ConditionStatus.TRUE) == (not judgement.message)
 
@@ -102,10 +107,10 @@ def test_every_refusal_says_why(seed: int, material: Mapping[str, bytes]) -> Non
 @given(seed=SEEDS)
 def test_the_order_in_which_things_are_said_means_nothing(seed: int, material: Mapping[str, bytes]) -> None:
     puts, data = world(seed, material)
-    first = text(compile_snapshot(store(puts, data).snapshot(), Memo()))
+    first = text(compiled(store(puts, data).snapshot(), Memo()))
     Random(seed + 1).shuffle(puts)
     Random(seed + 2).shuffle(data)
-    assert text(compile_snapshot(store(puts, data).snapshot(), Memo())) == first
+    assert text(compiled(store(puts, data).snapshot(), Memo())) == first
 
 
 @SETTINGS
@@ -117,14 +122,14 @@ def test_a_memo_changes_nothing_but_the_time(seed: int, material: Mapping[str, b
     for _ in range(6):
         edit(kept, puts, random, material)
         snapshot = kept.snapshot()
-        plan = compile_snapshot(snapshot, memo)
-        assert text(plan) == text(compile_snapshot(snapshot, Memo()))
+        plan = compiled(snapshot, memo)
+        assert text(plan) == text(compiled(snapshot, Memo()))
         if random.random() < 0.7:
             kept.accept(plan)
             # What is good now may be fallen back to by what found nothing before.
             short = any(each.resolved.status is not ConditionStatus.TRUE for each in plan.verdicts.values())
             counted = memo.compiled
-            again = compile_snapshot(kept.snapshot(), memo)
+            again = compiled(kept.snapshot(), memo)
             assert text(again) == text(plan)
             assert memo.compiled == counted or short
             assert all(again.gateways[key] is gateway for key, gateway in plan.gateways.items())
@@ -156,12 +161,12 @@ def test_breaking_one_upstream_changes_no_other(seed: int, material: Mapping[str
     puts, data = world(seed, material)
     upstreams = [put for put in puts if put.ref.kind == "UpstreamService"]
     kept = store(puts, data)
-    before = compile_snapshot(kept.snapshot(), Memo())
+    before = compiled(kept.snapshot(), Memo())
     if not upstreams:
         return
     victim = Random(seed).choice(upstreams).ref
     kept.put(Put(victim, "broken", Broken(Reason.INVALID_SPEC, "it can't be read")))
-    after = compile_snapshot(kept.snapshot(), Memo())
+    after = compiled(kept.snapshot(), Memo())
     assert _others(after, victim.key) == _others(before, victim.key)
 
 
@@ -174,11 +179,11 @@ def _others(plan: Plan, key: str) -> dict[str, Upstream]:
 def test_what_was_live_stays_live_when_its_declaration_breaks(seed: int, material: Mapping[str, bytes]) -> None:
     puts, data = world(seed, material)
     kept = store(puts, data)
-    before = compile_snapshot(kept.snapshot(), Memo())
+    before = compiled(kept.snapshot(), Memo())
     kept.accept(before)
     for put in puts:
         kept.put(Put(put.ref, "broken", Broken(Reason.INVALID_SPEC, "it can't be read")))
-    after = compile_snapshot(kept.snapshot(), Memo())
+    after = compiled(kept.snapshot(), Memo())
     assert served(after) == served(before)
     assert dump.plan(after) == dump.plan(before)
     for verdict in after.verdicts.values():
@@ -190,17 +195,17 @@ def test_what_was_live_stays_live_when_its_declaration_breaks(seed: int, materia
 def test_what_was_live_stays_live_when_its_secrets_go(seed: int, material: Mapping[str, bytes]) -> None:
     puts, data = world(seed, material)
     kept = store(puts, data)
-    before = compile_snapshot(kept.snapshot(), Memo())
+    before = compiled(kept.snapshot(), Memo())
     kept.accept(before)
     kept.replace_data([])
-    after = compile_snapshot(kept.snapshot(), Memo())
+    after = compiled(kept.snapshot(), Memo())
     assert after.gateways == before.gateways
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_worlds_are_worth_their_name(seed: int, material: Mapping[str, bytes]) -> None:
     """The worlds serve something and refuse something: else the above would hold of nothing."""
-    plans = [compile_snapshot(store(*world(seed * 100 + each, material)).snapshot(), Memo()) for each in range(30)]
+    plans = [compiled(store(*world(seed * 100 + each, material)).snapshot(), Memo()) for each in range(30)]
     assert sum(len(served(plan)) for plan in plans) >= 20
     reasons = {verdict.accepted.reason for plan in plans for verdict in plan.verdicts.values()}
     assert {Reason.ACCEPTED, Reason.INVALID_SPEC, Reason.TARGET_NOT_FOUND, Reason.FORBIDDEN_ADDRESS} <= reasons
@@ -209,7 +214,7 @@ def test_worlds_are_worth_their_name(seed: int, material: Mapping[str, bytes]) -
 @settings(SETTINGS, max_examples=25)
 @given(seed=SEEDS)
 def test_envoy_takes_whatever_compiles(seed: int, material: Mapping[str, bytes]) -> None:
-    plan = compile_snapshot(store(*world(seed, material)).snapshot(), Memo())
+    plan = compiled(store(*world(seed, material)).snapshot(), Memo())
     for gateway in plan.gateways.values():
         if gateway.upstreams:
             assert validate(render(gateway, RenderMemo())) == ""

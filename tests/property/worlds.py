@@ -87,6 +87,15 @@ WORDS = (
     *("10.0.0.0/8", "10.1.2.3/8", "::/0", "0.0.0.0/0", "10.0.0.0/99", "fd00::/8", "x.y/1"),
     *("spiffe://a/b", "yes", "1", "websocket"),
 )
+#: What there is besides names that nobody knows: what comes more often is served more often.
+PROVIDERS = ("gemini", "generic", "generic", "acme", "acme", "supabase", "unfit-fails", "unfit-regex")
+#: The options that they take.
+OPTIONS = {
+    "acme": {"project": "rocket", "storage": "disk", "regions": "eu1, us2,default"},
+    "gemini": {"models": "a-1,b.2"},
+    "supabase": {"project": "abcdefghijklmnopqrst"},
+}
+WILD_OPTIONS = ("", "a b", "a/b", "{project}", "eu1,eu1", ",", "x" * 1024, "é")
 #: No whole number of bytes, and more than there can be.
 WILD_SIZES = ("1.3Ki", "1e20", "9999Ti")
 NUMBERS = (0, 1, 2, 3, 5, 10, 100, 200, 429, 443, 503, 599, 8080)
@@ -144,7 +153,7 @@ class Writer:
         if "enum" in schema:
             return str(self.random.choice(schema["enum"]))
         if name == "provider" and self.random.random() < (1 if self.mild else 0.8):
-            return self.random.choice(["gemini", "generic"])
+            return self.random.choice(PROVIDERS)
         if name == "name" and parent in POOLS and self.random.random() < 0.9:
             return self.random.choice(POOLS[parent])
         if name == "key" and self.random.random() < 0.9:
@@ -158,14 +167,35 @@ class Writer:
         required = schema.get("required", ())
         # An object with everything in it breaks some rule.
         chance = 0.15 if self.mild else 0.3
-        return {
+        found = {
             name: self.value(inner, name, parent)
             for name, inner in schema["properties"].items()
             if name in required or self.random.random() < (0.6 if name in _NEEDED else chance)
         }
+        if "providerOptions" in found or found.get("provider") in OPTIONS:
+            found["providerOptions"] = self.options(found.get("provider", ""))
+        return found
+
+    def options(self, provider: str) -> dict[str, str]:
+        """Mostly options that the provider has, and values that it takes."""
+        known = OPTIONS.get(provider, {"x": "y"}).items()
+        found = {name: value for name, value in known if self.random.random() < (0.9 if name == "project" else 0.5)}
+        if not self.mild and self.random.random() < 0.3:
+            found[self.random.choice(["x", *found])] = self.random.choice(WILD_OPTIONS)
+        return found
 
 
-_NEEDED = {"targetRefs", "hostname", "matches", "value", "methods", "pathPrefix", "default", "allowedNamespaces"}
+_NEEDED = {
+    "targetRefs",
+    "hostname",
+    "credentials",
+    "matches",
+    "value",
+    "methods",
+    "pathPrefix",
+    "default",
+    "allowedNamespaces",
+}
 
 
 @cache
