@@ -9,7 +9,11 @@ from headgate.api.circuitbreaker import CircuitBreakerSpec
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
 from headgate.compile.findings import Findings, spell_duration
+from headgate.compile.origins import Layer, Sink, nearest, settled
 from headgate.model.plan import Breaker, Ceilings, FailureRate, StatusRange
+
+_PLAIN = (Layer.POLICY, Layer.DEFAULT)
+_GIVEN = (Layer.POLICY,)
 
 
 def check(spec: CircuitBreakerSpec, findings: Findings) -> None:
@@ -19,52 +23,64 @@ def check(spec: CircuitBreakerSpec, findings: Findings) -> None:
 
 def fill(context: Context, draft: Draft) -> None:
     """Set every section's breaker and ceilings."""
+    built: dict[object, Breaker] = {}
     for section in draft.sections.values():
         found = context.policy(CircuitBreakerSpec, section.name)
         if found is None:
             continue
         policy = found.policy
-        section.breaker = _build(policy.spec, Findings())
-        section.ceilings = Ceilings(
-            connections=policy.spec.max_connections,
-            pending=policy.spec.max_pending_requests,
-            requests=policy.spec.max_parallel_requests,
-            retries=policy.spec.max_parallel_retries,
-        )
+        sink = context.noting(section.name, policy.ref)
+        if policy.ref not in built or sink is not None:
+            built[policy.ref] = _build(policy.spec, Findings(), sink)
+        section.breaker = built[policy.ref]
+        section.ceilings = _ceilings(policy.spec, sink)
         section.owners.add(policy.ref)
 
 
-def _build(spec: CircuitBreakerSpec, findings: Findings) -> Breaker:
-    pause = findings.duration(("spec", "breakDuration"), spec.break_duration, defaults.BREAK, least=100)
-    longest = findings.duration(("spec", "maxBreakDuration"), spec.max_break_duration, pause * defaults.BREAK_FACTOR)
+def _ceilings(spec: CircuitBreakerSpec, sink: Sink | None) -> Ceilings:
+    return Ceilings(
+        connections=nearest(sink, "breaker.maxConnections", _GIVEN, spec.max_connections),
+        pending=nearest(sink, "breaker.maxPendingRequests", _GIVEN, spec.max_pending_requests),
+        requests=nearest(sink, "breaker.maxParallelRequests", _GIVEN, spec.max_parallel_requests),
+        retries=nearest(sink, "breaker.maxParallelRetries", _GIVEN, spec.max_parallel_retries),
+    )
+
+
+def _build(spec: CircuitBreakerSpec, findings: Findings, sink: Sink | None = None) -> Breaker:
+    given = findings.given_duration(("spec", "breakDuration"), spec.break_duration, least=100)
+    pause = settled(sink, "breaker.breakDuration", _PLAIN, given, defaults.BREAK)
+    given = findings.given_duration(("spec", "maxBreakDuration"), spec.max_break_duration)
+    longest = settled(sink, "breaker.maxBreakDuration", _PLAIN, given, pause * defaults.BREAK_FACTOR)
     if longest < pause:
         least = spell_duration(pause)
         findings.reject(("spec", "maxBreakDuration"), f"it is shorter than breakDuration: make it at least {least}")
     trials = spec.half_open.requests if spec.half_open else None
     return Breaker(
-        consecutive=_consecutive(spec),
-        rate=_rate(spec, findings),
-        failures=_ranges(spec.http_error_codes) or defaults.FAILURES,
+        consecutive=_consecutive(spec, sink),
+        rate=_rate(spec, findings, sink),
+        failures=settled(sink, "breaker.failures", _PLAIN, _ranges(spec.http_error_codes) or None, defaults.FAILURES),
         break_duration=pause,
         max_break_duration=longest,
-        trials=defaults.TRIALS if trials is None else trials,
+        trials=settled(sink, "breaker.trials", _PLAIN, trials, defaults.TRIALS),
     )
 
 
-def _consecutive(spec: CircuitBreakerSpec) -> int | None:
-    if spec.consecutive_failures is None and spec.failure_rate is None:
-        return defaults.CONSECUTIVE_FAILURES
-    return spec.consecutive_failures
+def _consecutive(spec: CircuitBreakerSpec, sink: Sink | None) -> int | None:
+    default = defaults.CONSECUTIVE_FAILURES if spec.failure_rate is None else None
+    return nearest(sink, "breaker.consecutiveFailures", _PLAIN, spec.consecutive_failures, default)
 
 
-def _rate(spec: CircuitBreakerSpec, findings: Findings) -> FailureRate | None:
+def _rate(spec: CircuitBreakerSpec, findings: Findings, sink: Sink | None) -> FailureRate | None:
     rate = spec.failure_rate
     if rate is None:
         return None
     path = ("spec", "failureRate", "samplingWindow")
-    window = findings.duration(path, rate.sampling_window, defaults.RATE_WINDOW, least=1_000, most=600_000)
-    minimum = defaults.RATE_MINIMUM if rate.minimum_requests is None else rate.minimum_requests
-    return FailureRate(rate.threshold, window, minimum)
+    window = findings.given_duration(path, rate.sampling_window, least=1_000, most=600_000)
+    return FailureRate(
+        settled(sink, "breaker.failureRate", _GIVEN, rate.threshold),
+        settled(sink, "breaker.samplingWindow", _PLAIN, window, defaults.RATE_WINDOW),
+        settled(sink, "breaker.minimumRequests", _PLAIN, rate.minimum_requests, defaults.RATE_MINIMUM),
+    )
 
 
 def _ranges(codes: Sequence[int]) -> tuple[StatusRange, ...]:

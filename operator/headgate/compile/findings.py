@@ -37,8 +37,15 @@ class Findings:
         self, path: Path, text: str | None, default: Millis, least: Millis = 0, most: Millis | None = None
     ) -> Millis:
         """A duration within its bounds, or `default` where none is given or it is out of them."""
+        value = self.given_duration(path, text, least, most)
+        return default if value is None else value
+
+    def given_duration(
+        self, path: Path, text: str | None, least: Millis = 0, most: Millis | None = None
+    ) -> Millis | None:
+        """A duration within its bounds; None where none is given or it is out of them."""
         if text is None:
-            return default
+            return None
         value = millis(text)
         if value < least:
             self.reject(path, f"{text} is too short: the least is {spell_duration(least)}")
@@ -46,7 +53,7 @@ class Findings:
             self.reject(path, f"{text} is too long: the most is {spell_duration(most)}")
         else:
             return value
-        return default
+        return None
 
     def unique(self, path: Path, names: Sequence[str], what: str) -> None:
         """Every name of a list of named things may come once."""

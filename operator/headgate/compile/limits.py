@@ -8,6 +8,7 @@ from headgate.api.conditions import Reason
 from headgate.api.ratelimit import ClientSelector, LimitPath, LimitRule, RateLimitSpec
 from headgate.compile.draft import Context, Draft
 from headgate.compile.findings import Findings
+from headgate.compile.origins import Noted, Origin
 from headgate.envoy.automaton import RegexError, automaton
 from headgate.model.plan import HeaderMatch, HeaderMatchKind, Limit, PathKind, PathMatch, RequestMatch
 from headgate.model.verdict import Path
@@ -25,12 +26,17 @@ def fill(context: Context, draft: Draft) -> None:
     sections, and so share a budget."""
     for section in draft.sections.values():
         limits: dict[str, Limit] = {}
+        sink, noted = context.noting(section.name), []
         for policy, attached_to in context.attached.of(RateLimitSpec).every(section.name):
             target = f"{context.ref.key}/{attached_to}" if attached_to else context.ref.key
             for rule in policy.spec.rules_:
                 name = f"{policy.ref.key}/{rule.name}@{target}"
                 limits[name] = _limit(rule, name, (), Findings())
+                if sink is not None:
+                    noted.append(Noted(limits[name], Origin(policy.ref)))
             section.owners.add(policy.ref)
+        if sink is not None:
+            sink.note("limits", *noted)
         section.limits = tuple(limit for _, limit in sorted(limits.items()))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import chain
 from typing import Any, TypeVar
 
 from headgate.compile.attached import Nearest
@@ -126,17 +127,19 @@ def nearest(sink: Sink | None, name: str, layers: tuple[Layer, ...], *values: T 
 
 def settled(sink: Sink | None, name: str, layers: tuple[Layer, ...], *values: T | None) -> T:
     """`nearest`, where the last layer always has a value."""
-    found = nearest(sink, name, layers, *values)
-    if found is None:
-        raise AssertionError(f"nobody says anything of {name}")
-    return found
+    if sink is not None:
+        _note_nearest(sink, name, layers, values)
+    for value in values:
+        if value is not None:
+            return value
+    raise AssertionError(f"nobody says anything of {name}")
 
 
 def union(sink: Sink | None, name: str, layers: tuple[Layer, ...], *values: Iterable[T]) -> tuple[T, ...]:
     """The entries of all layers, each once, in their order."""
     if sink is not None:
         return _note_union(sink, name, layers, values)
-    return tuple(dict.fromkeys(entry for entries in values for entry in entries))
+    return tuple(dict.fromkeys(chain.from_iterable(values)))
 
 
 def _note_nearest(sink: Sink, name: str, layers: tuple[Layer, ...], values: tuple[Any, ...]) -> None:

@@ -7,46 +7,99 @@ from __future__ import annotations
 
 from headgate.api.section import Timeouts as TimeoutsSpec
 from headgate.compile import defaults
-from headgate.compile.draft import Context, Draft, SectionDraft
-from headgate.model.plan import Millis, Timeouts
+from headgate.compile.draft import Context, Draft
+from headgate.compile.origins import Layer, Sink, settled
+from headgate.model.plan import Timeouts
 from headgate.model.verdict import Path
 from headgate.providers.profile import SectionProfile, TimeoutDefaults
+
+_LAYERS = (Layer.SECTION, Layer.UPSTREAM, Layer.KNOWN_SECTION, Layer.KNOWN, Layer.DEFAULT)
+#: That a section streams stands between what the user says of it and what he says of all.
+_REQUEST = (Layer.SECTION, Layer.KNOWN_SECTION, Layer.UPSTREAM, Layer.KNOWN_SECTION, Layer.KNOWN, Layer.DEFAULT)
+_STREAMS = (
+    Layer.SECTION,
+    Layer.UPSTREAM,
+    Layer.KNOWN_SECTION,
+    Layer.KNOWN_SECTION,
+    Layer.KNOWN,
+    Layer.DEFAULT,
+)
+_STREAMS_REQUEST = (Layer.SECTION, Layer.KNOWN_SECTION, Layer.KNOWN_SECTION)
+_UNKNOWN = SectionProfile("", ())
 
 
 def fill(context: Context, draft: Draft) -> None:
     """Set every section's timeouts."""
-    general = _read(context, ("spec", "timeouts"), context.spec.timeouts)
+    general, profile = _read(context, ("spec", "timeouts"), context.spec.timeouts), context.profile.timeouts
     for section in draft.sections.values():
         own = _read(context, (*section.path, "timeouts"), section.spec.timeouts if section.spec else None)
-        section.timeouts = _timeouts(own, general, context.profile.timeouts, section)
-        if section.profile is not None and section.profile.streams:
-            section.stream_timeouts = _of_streams(own, general, context.profile.timeouts, section.profile)
+        known, sink = section.profile or _UNKNOWN, context.noting(section.name)
+        section.timeouts = _timeouts(own, general, known, profile, sink)
+        if known.streams:
+            section.stream_timeouts = _of_streams(own, general, known, profile, sink)
 
 
 def _timeouts(
-    own: TimeoutDefaults, general: TimeoutDefaults, profile: TimeoutDefaults, section: SectionDraft
+    own: TimeoutDefaults, general: TimeoutDefaults, section: SectionProfile, profile: TimeoutDefaults, sink: Sink | None
 ) -> Timeouts:
-    known = section.profile.timeouts if section.profile else TimeoutDefaults()
-    streaming = section.profile is not None and section.profile.streaming
+    known = section.timeouts
+    endless = 0 if section.streaming else None
     return Timeouts(
-        request=_first(
-            own.request, 0 if streaming else None, general.request, known.request, profile.request, defaults.REQUEST
+        request=settled(
+            sink,
+            "timeouts.request",
+            _REQUEST,
+            own.request,
+            endless,
+            general.request,
+            known.request,
+            profile.request,
+            defaults.REQUEST,
         ),
-        connect=_first(own.connect, general.connect, known.connect, profile.connect, defaults.CONNECT),
-        stream_idle=_first(
-            own.stream_idle, general.stream_idle, known.stream_idle, profile.stream_idle, defaults.STREAM_IDLE
+        connect=settled(
+            sink,
+            "timeouts.connect",
+            _LAYERS,
+            own.connect,
+            general.connect,
+            known.connect,
+            profile.connect,
+            defaults.CONNECT,
+        ),
+        stream_idle=settled(
+            sink,
+            "timeouts.streamIdle",
+            _LAYERS,
+            own.stream_idle,
+            general.stream_idle,
+            known.stream_idle,
+            profile.stream_idle,
+            defaults.STREAM_IDLE,
         ),
     )
 
 
 def _of_streams(
-    own: TimeoutDefaults, general: TimeoutDefaults, profile: TimeoutDefaults, section: SectionProfile
+    own: TimeoutDefaults, general: TimeoutDefaults, section: SectionProfile, profile: TimeoutDefaults, sink: Sink | None
 ) -> Timeouts:
     streams, known = section.stream_timeouts, section.timeouts
     return Timeouts(
-        request=_first(own.request, streams.request, 0),
-        connect=_first(own.connect, general.connect, streams.connect, known.connect, profile.connect, defaults.CONNECT),
-        stream_idle=_first(
+        request=settled(sink, "streams.request", _STREAMS_REQUEST, own.request, streams.request, 0),
+        connect=settled(
+            sink,
+            "streams.connect",
+            _STREAMS,
+            own.connect,
+            general.connect,
+            streams.connect,
+            known.connect,
+            profile.connect,
+            defaults.CONNECT,
+        ),
+        stream_idle=settled(
+            sink,
+            "streams.streamIdle",
+            _STREAMS,
             own.stream_idle,
             general.stream_idle,
             streams.stream_idle,
@@ -60,13 +113,9 @@ def _of_streams(
 def _read(context: Context, path: Path, spec: TimeoutsSpec | None) -> TimeoutDefaults:
     if spec is None:
         return TimeoutDefaults()
-    read = context.findings.duration
+    read = context.findings.given_duration
     return TimeoutDefaults(
-        request=None if spec.request is None else read((*path, "request"), spec.request, 0),
-        connect=None if spec.connect is None else read((*path, "connect"), spec.connect, defaults.CONNECT, least=1),
-        stream_idle=None if spec.stream_idle is None else read((*path, "streamIdle"), spec.stream_idle, 0),
+        request=read((*path, "request"), spec.request),
+        connect=read((*path, "connect"), spec.connect, least=1),
+        stream_idle=read((*path, "streamIdle"), spec.stream_idle),
     )
-
-
-def _first(*values: Millis | None) -> Millis:
-    return next(value for value in values if value is not None)
