@@ -6,7 +6,7 @@ The proxies read marks the same way, in a script of their own: see `AnswerMark` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from headgate.model.plan import AnswerMark, Meaning
@@ -18,7 +18,11 @@ def meanings(
 ) -> frozenset[Meaning]:
     """What the answer means beyond its status. `section` None: it came from no section of the profile's own. A body that
     is no JSON says nothing."""
-    marks = (*profile.marks, *(section.marks if section else ()))
+    return read((*profile.marks, *(section.marks if section else ())), status, headers, body)
+
+
+def read(marks: Iterable[AnswerMark], status: int, headers: Mapping[str, str], body: bytes = b"") -> frozenset[Meaning]:
+    """What these marks find in the answer."""
     lowered = {name.lower(): value for name, value in headers.items()}
     return frozenset(mark.meaning for mark in marks if _matches(mark, status, lowered, body))
 

@@ -68,10 +68,10 @@ CLOUDFLARE = Profile(
         ),
         SectionProfile(
             name="stream",
-            matches=(_regex(f"{_ACCOUNT}/(stream|media)(/.*)?"),),
+            matches=(_regex(f"{_ACCOUNT}/stream"), _regex(f"{_ACCOUNT}/(stream|media)/.*")),
             streams=(
-                _regex(f"{_ACCOUNT}/stream(/direct_upload)?", "POST"),
-                _regex(f"{_ACCOUNT}/(stream|media)/.+", "PATCH"),
+                _regex(f"{_ACCOUNT}/stream", "POST"),
+                _regex(f"{_ACCOUNT}/(stream|media)/.*", "PATCH"),
             ),
             stream_timeouts=TimeoutDefaults(request=0, stream_idle=_UPLOAD_IDLE),
         ),

@@ -84,7 +84,8 @@ _SECTIONS = (
     ),
     SectionProfile(
         name="live",
-        matches=(_regex(r"/ws/google\.ai\.generativelanguage\..*"),),
+        # Google's JavaScript client joins `//ws/...` to a base URL without a path, its default one among them.
+        matches=(_regex(r"/+ws/google\.ai\.generativelanguage\..*"),),
         timeouts=TimeoutDefaults(stream_idle=900_000),
         streaming=True,
         upgrades=("websocket",),

@@ -6,6 +6,8 @@ vendor says it may use, today or after a change without notice, and not a pin: r
 
 from __future__ import annotations
 
+from functools import cache
+
 from headgate.providers.profile import Root
 
 _GOOGLE_TRUST = (
@@ -55,3 +57,20 @@ GOOGLE = (*_GOOGLE_TRUST, *_GLOBALSIGN)
 
 #: Hosts behind Cloudflare: the CAs that it issues certificates from, and those of its backup certificates.
 CLOUDFLARE = (*_GOOGLE_TRUST, *_GLOBALSIGN, *_LETS_ENCRYPT, *_SSL_COM, *_DIGICERT, *_SECTIGO)
+
+
+@cache
+def well_known() -> dict[str, str]:
+    """The subject (RFC 4514) of each well-known CA by the SHA-256 of its certificate."""
+    import warnings
+    from pathlib import Path
+
+    import certifi
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    with warnings.catch_warnings():
+        # Some old roots have serial numbers that are no good.
+        warnings.simplefilter("ignore")
+        found = x509.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
+        return {each.fingerprint(SHA256()).hex(): each.subject.rfc4514_string() for each in found}
