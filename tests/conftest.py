@@ -17,6 +17,8 @@ settings.load_profile("ci" if os.environ.get("CI", "").lower() == "true" else "d
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files from what comes out now")
+    parser.addoption("--update-conformance", action="store_true", help="write the conformance table from this run")
+    parser.addoption("--conformance-rows", metavar="FILE", help="write the rows that the collected tests declare")
 
 
 @pytest.fixture(scope="session")

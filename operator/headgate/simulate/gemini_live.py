@@ -23,7 +23,8 @@ PATH = "/ws/google.ai.generativelanguage.{version}.GenerativeService.BidiGenerat
 
 def routes(gemini: SimulatedGemini) -> list[WebSocketRoute]:
     """The sessions' one way in."""
-    return [WebSocketRoute(PATH, _Sessions(gemini))]
+    # Google's JavaScript client doubles the first slash, and is served all the same.
+    return [WebSocketRoute(f"{slash}{PATH}", _Sessions(gemini)) for slash in ("", "/")]
 
 
 class _Sessions:

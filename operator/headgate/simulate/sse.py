@@ -17,7 +17,7 @@ from headgate.simulate.behaviours import Call, Headers
 EVENT_STREAM: Headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
-class _BreakOffError(Exception):
+class _BreakOffError(ConnectionAbortedError):
     """Raised inside the server to break the response off."""
 
 
