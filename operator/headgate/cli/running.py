@@ -69,7 +69,8 @@ def _check_simulation() -> None:
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("headgate"):
             raise
-        words = f"--simulate needs {missing.name}, which is not installed: pip install 'headgate[simulate]'"
+        name = (missing.name or "a package").partition(".")[0]
+        words = f"--simulate needs {name}, which is not installed: pip install 'headgate[simulate]'"
         raise Failure(words) from None
 
 
