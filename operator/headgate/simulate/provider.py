@@ -37,7 +37,7 @@ class SimulatedProvider(AsgiServer):
 
     keys: Container[str] = frozenset()
 
-    def failing(self, how: Failing, path: str) -> ASGIApp:  # noqa: ARG002
+    def failing(self, how: Failing, path: str) -> ASGIApp:
         """The answer in which this provider fails so, to a call of `path`; each has its own error bodies and headers.
 
         This one is for an API that nothing is known of.
