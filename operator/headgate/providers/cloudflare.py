@@ -58,16 +58,23 @@ CLOUDFLARE = Profile(
         AnswerMark(Meaning.CREDENTIAL_REJECTED, (403,), field="code", texts=("9109", "10000")),
     ),
     sections=(
-        SectionProfile(name="graphql", matches=(_regex("/client/v4/graphql"),), retry=_REPEATABLE),
-        SectionProfile(name="kv", matches=(_regex(f"{_ACCOUNT}/storage/kv(/.*)?"),)),
+        SectionProfile(
+            name="graphql",
+            about="the GraphQL Analytics API",
+            matches=(_regex("/client/v4/graphql"),),
+            retry=_REPEATABLE,
+        ),
+        SectionProfile(name="kv", about="Workers KV", matches=(_regex(f"{_ACCOUNT}/storage/kv(/.*)?"),)),
         SectionProfile(
             name="r2",
+            about="R2 buckets and objects",
             matches=(_regex(f"{_ACCOUNT}/r2(/.*)?"),),
             streams=(_regex(f"{_ACCOUNT}/r2/buckets/[^/]+/objects/.+"),),
             stream_timeouts=TimeoutDefaults(request=0, stream_idle=_UPLOAD_IDLE),
         ),
         SectionProfile(
             name="stream",
+            about="Stream, its uploads among them",
             matches=(_regex(f"{_ACCOUNT}/stream"), _regex(f"{_ACCOUNT}/(stream|media)/.*")),
             streams=(
                 _regex(f"{_ACCOUNT}/stream", "POST"),
@@ -75,9 +82,12 @@ CLOUDFLARE = Profile(
             ),
             stream_timeouts=TimeoutDefaults(request=0, stream_idle=_UPLOAD_IDLE),
         ),
-        SectionProfile(name="purge", matches=(_regex(f"{_ZONE}/(.+/)?purge_cache"),), retry=_OWN_COUNTER),
+        SectionProfile(
+            name="purge", about="purging the cache", matches=(_regex(f"{_ZONE}/(.+/)?purge_cache"),), retry=_OWN_COUNTER
+        ),
         SectionProfile(
             name="ai",
+            about="Workers AI, streamed or not",
             matches=(_regex(f"{_ACCOUNT}/ai/(run|v1)/.+"),),
             # Whether an answer is a stream stands in the request's body.
             timeouts=TimeoutDefaults(stream_idle=300_000),

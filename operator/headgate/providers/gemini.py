@@ -60,14 +60,21 @@ _BEARER = Location(CredentialPlace.HEADER, "authorization", "Bearer ")
 _SECTIONS = (
     SectionProfile(
         name="stream",
+        about="streamed generation",
         matches=_verbs(_STREAM_VERB),
         timeouts=TimeoutDefaults(stream_idle=_BETWEEN_CHUNKS),
         streaming=True,
         retry=_REPEATABLE,
     ),
-    SectionProfile(name="generate", matches=_verbs(*_REPEATABLE_VERBS), retry=_REPEATABLE),
+    SectionProfile(
+        name="generate",
+        about="generation, embeddings, counting of tokens",
+        matches=_verbs(*_REPEATABLE_VERBS),
+        retry=_REPEATABLE,
+    ),
     SectionProfile(
         name="openai",
+        about="OpenAI-compatible chat and embeddings, streamed or not",
         matches=(_regex("/v1(beta)?/openai/(chat/completions|embeddings)"),),
         # Whether an answer is a stream stands in the request's body, so the time limit of unary calls is its silence.
         timeouts=TimeoutDefaults(stream_idle=_NO_BYTE_YET),
@@ -77,6 +84,7 @@ _SECTIONS = (
     ),
     SectionProfile(
         name="openai-other",
+        about="what else is OpenAI-compatible",
         matches=tuple(
             RequestMatch(path=PathMatch(PathKind.PREFIX, prefix)) for prefix in ("/v1beta/openai", "/v1/openai")
         ),
@@ -84,6 +92,7 @@ _SECTIONS = (
     ),
     SectionProfile(
         name="live",
+        about="the Live API",
         # Google's JavaScript client joins `//ws/...` to a base URL without a path, its default one among them.
         matches=(_regex(r"/+ws/google\.ai\.generativelanguage\..*"),),
         timeouts=TimeoutDefaults(stream_idle=900_000),
@@ -92,6 +101,7 @@ _SECTIONS = (
     ),
     SectionProfile(
         name="files",
+        about="uploads and downloads of files",
         matches=(RequestMatch(path=PathMatch(PathKind.PREFIX, "/upload")), _regex("/[^/]+/files/[^/]+:download")),
         timeouts=TimeoutDefaults(stream_idle=_BETWEEN_CHUNKS),
         streaming=True,
@@ -117,6 +127,7 @@ def _models(options: Options) -> tuple[SectionProfile, ...]:
         taken.add(name)
         section = SectionProfile(
             name=name,
+            about=f"generation, embeddings, counting of tokens by {model}",
             matches=_verbs_of(model, *_REPEATABLE_VERBS),
             streams=_verbs_of(model, _STREAM_VERB),
             stream_timeouts=TimeoutDefaults(request=0, stream_idle=_BETWEEN_CHUNKS),

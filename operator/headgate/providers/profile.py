@@ -71,6 +71,7 @@ class RetryFacts:
 class SectionProfile:
     """A part of the API that needs settings of its own. What is None comes from the profile as a whole.
 
+    `about`: what its calls are, for people, in a few words.
     `streaming`: calls have no natural end, so that only a limit given for this very section bounds their whole time.
     `streams`: further matches of a section of which only these are such calls; `stream_timeouts` counts for them.
     `credential` and `companions` go together: where `credential` is given, `companions` replaces the profile's.
@@ -89,6 +90,7 @@ class SectionProfile:
     upgrades: tuple[str, ...] = ()
     marks: tuple[AnswerMark, ...] = ()
     max_request_body: int | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

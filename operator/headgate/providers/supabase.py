@@ -92,12 +92,14 @@ SUPABASE = Profile(
     sections=(
         SectionProfile(
             name="rest",
+            about="the database over REST (PostgREST)",
             matches=(_prefix("/rest/v1"),),
             marks=(*_nothing_ran(503, _COULD_NOT_CONNECT), *_nothing_ran(504, _NO_CONNECTION_FREE)),
         ),
-        SectionProfile(name="graphql", matches=(_prefix("/graphql/v1"),)),
+        SectionProfile(name="graphql", about="the database over GraphQL", matches=(_prefix("/graphql/v1"),)),
         SectionProfile(
             name="auth",
+            about="users and their tokens",
             matches=(_prefix("/auth/v1"),),
             timeouts=TimeoutDefaults(request=30_000),
             retry=RetryFacts(statuses=(429, 502, 503, *_EDGE), assumed_wait=10_000),
@@ -105,6 +107,7 @@ SUPABASE = Profile(
         ),
         SectionProfile(
             name="storage",
+            about="buckets and files",
             matches=tuple(_prefix(f"/storage/v1{path}") for path in ("", "/object/list", "/object/list-v2")),
             streams=tuple(_prefix(f"/storage/v1/{path}") for path in ("object", "upload", "render", "s3")),
             stream_timeouts=TimeoutDefaults(request=0, stream_idle=120_000),
@@ -113,6 +116,7 @@ SUPABASE = Profile(
         ),
         SectionProfile(
             name="functions",
+            about="Edge Functions, which may stream",
             matches=(_prefix("/functions/v1"),),
             # Longer than the platform's own 150 s, so that its 504 is what the caller sees.
             timeouts=TimeoutDefaults(stream_idle=160_000),
@@ -126,6 +130,7 @@ SUPABASE = Profile(
         ),
         SectionProfile(
             name="realtime",
+            about="changes, presence and broadcasts",
             matches=(_prefix("/realtime/v1"),),
             timeouts=TimeoutDefaults(stream_idle=120_000),
             streaming=True,
