@@ -259,3 +259,74 @@ def test_upstream_upgrades(space: Space, provider: FakeServer) -> None:
         pass
     assert caught.value.response.status_code == 403
     assert len(provider.requests) == 1
+
+
+def test_upstream_max_request_body(space: Space, provider: FakeServer) -> None:
+    space.put(
+        "UpstreamService",
+        "api",
+        f"""
+        hostname: 127.0.0.1
+        port: {provider.port}
+        tls: {{mode: None}}
+        maxRequestBody: 1k
+        sections:
+        - name: uploads
+          matches: [{{pathPrefix: /uploads}}]
+          maxRequestBody: 0.5Mi
+        - name: notes
+          matches: [{{pathPrefix: /notes}}]
+          maxRequestBody: 10
+        - name: anything
+          matches: [{{pathPrefix: /anything}}]
+          maxRequestBody: 0
+        """,
+    )
+    space.apply()
+
+    def posted(path: str, size: int) -> int:
+        response = space.call("api", path, method="POST", content=b"x" * size)
+        assert response.status_code == 200 or code(response) == "BodyTooLarge"
+        return response.status_code
+
+    assert [posted("/", 1_000), posted("/", 1_001)] == [200, 413]
+    assert [posted("/uploads/a", 524_288), posted("/uploads/a", 524_289)] == [200, 413]
+    assert [posted("/notes", 10), posted("/notes", 11)] == [200, 413]
+    assert posted("/anything", 2_000_000) == 200
+    assert [record.target for record in provider.requests] == [b"/", b"/uploads/a", b"/notes", b"/anything"]
+
+
+def test_upstream_provider_options(space: Space, provider: FakeServer, dns: DnsServer) -> None:
+    project = "abcdefghijklmnopqrst"
+    dns.set(f"{project}.supabase.co", "127.0.0.1", ttl=60)
+    space.secret("keys", {"anon": "sb_publishable_key"})
+    space.put(
+        "UpstreamService",
+        "project",
+        f"""
+        provider: supabase
+        providerOptions: {{project: abcdefghijklmnopqrst}}
+        port: {provider.port}
+        tls: {{mode: None}}
+        credentials: [{{name: key, secretRef: {{name: keys, key: anon}}}}]
+        """,
+    )
+    space.apply()
+    assert space.status("project")["host"] == f"{project}.supabase.co"
+    without = dict(sent(space.call("project", "/rest/v1/todos")))
+    assert without["host"] == f"{project}.supabase.co:{provider.port}"
+    assert (without["apikey"], without["authorization"]) == ("sb_publishable_key", "Bearer sb_publishable_key")
+    headers = {"apikey": "theirs", "authorization": "Bearer a-users-token", "x-middleware-subrequest": "a"}
+    user = dict(sent(space.call("project", "/rest/v1/todos", headers=headers)))
+    assert (user["apikey"], user["authorization"]) == ("sb_publishable_key", "Bearer a-users-token")
+    assert "x-middleware-subrequest" not in user
+
+
+def test_upstream_provider_options_that_are_wrong(space: Space, provider: FakeServer) -> None:
+    space.put("UpstreamService", "project", "{provider: supabase, providerOptions: {project: my.project/}}")
+    space.put("UpstreamService", "none", "{provider: supabase}")
+    space.write()
+    accepted = space.wait("UpstreamService", "project", "Accepted", "False")
+    assert "spec.providerOptions.project: 'my.project/' does not fit" in accepted["message"]
+    accepted = space.wait("UpstreamService", "none", "Accepted", "False")
+    assert "has to be told project" in accepted["message"]
