@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2
 
 from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, gateway
+from headgate.envoy import listener
 from headgate.envoy.metadata import REPORT_KEY, CircuitState, SectionReport
 from headgate.model.plan import Breaker, StatusRange
 from headgate.simulate.behaviours import respond
@@ -95,6 +96,31 @@ def test_failures_are_counted_without_a_breaker_too(plane: ReportingPlane, bench
     opened = next(report for report in reports if report.state is CircuitState.OPEN)
     assert (first.state, first.calls, first.failures, first.in_a_row) == (CircuitState.NONE, 1, 1, 1)
     assert (opened.calls, opened.failures, opened.in_a_row) == (4, 4, 4)
+
+
+def test_a_call_after_a_quiet_time_is_in_its_report() -> None:
+    """Told at its start there would be no calls, and a provider that answers well would pass for one never called."""
+    code = listener._lua_parts()
+    for constant, quick in (
+        ("SELDOM, OFTEN = 10000, 1000", "SELDOM, OFTEN = 200, 100"),
+        ("WINDOW = 10000", "WINDOW = 200"),
+    ):
+        assert code.count(constant) == 1
+        code = code.replace(constant, quick)
+    with (
+        FakeServer(default=respond(200)) as provider,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(listener, "_lua_parts", lambda: code)
+        with ReportingPlane(gateway()) as plane:
+            bench = Bench(plane)
+            section = bench.section(endpoint(provider.port))
+            key = bench.serve(section)
+            for count in (1, 2, 3):
+                assert bench.statuses(key, 1) == [200]
+                plane.reports.wait_for(section.id, count)
+                time.sleep(0.5)  # longer than the window: what is tested is the passing of time
+            assert [report.calls for report in plane.reports.of(section.id)] == [1, 1, 1]
 
 
 def test_refusals_are_counted(plane: ReportingPlane, bench: Bench) -> None:

@@ -15,7 +15,11 @@ do
     end
     local unsettled = now - state.since < SELDOM and state.generation > 0
     local often = unsettled or state.row > 0 or state.told_failing
-    return now - state.reported >= (often and OFTEN or SELDOM)
+    if now - state.reported < (often and OFTEN or SELDOM) then
+      return false
+    end
+    -- The call at hand counts when it ends. The first one after a quiet time would say at its start that there are none.
+    return breakers.counts(state, now) > 0 or state.row > 0 or state.told_failing
   end
 
   function reports.emit(handle, section, now)
