@@ -94,6 +94,6 @@ class Credential(Model):
         CredentialLocation | None,
         Field(
             default=None,
-            description="Where in the call it goes; what the caller has put there is replaced. Default: where the provider wants it; the generic provider needs it said.",
+            description="Where in the call it goes; what the caller has put there is replaced. Default: where the provider wants it, in every place where it does; a user's own token passes where the provider wants that.",
         ),
     ]

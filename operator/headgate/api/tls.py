@@ -57,7 +57,7 @@ class TlsValidation(Model):
         Field(
             default=None,
             alias="wellKnownCACertificates",
-            description="System: the CAs that browsers trust. Default System, unless caCertificateRefs is given.",
+            description="System: the CAs that browsers trust, at some 250 KiB of a proxy's memory for each section. Default: the few that the provider's certificates come from, where its profile knows them and neither hostname nor endpoints is given; else System, unless caCertificateRefs is given.",
         ),
     ]
     hostname: Annotated[
@@ -107,7 +107,7 @@ class UpstreamTls(Model):
         TlsValidation | None,
         Field(
             default=None,
-            description="How the provider's certificate is checked. Default: by the well-known CAs, for the endpoint's hostname.",
+            description="How the provider's certificate is checked. Default: by the CAs that the profile names, else the well-known ones, for the endpoint's hostname.",
         ),
     ]
 

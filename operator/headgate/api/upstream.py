@@ -160,7 +160,7 @@ class UpstreamServiceSpec(Model):
         UpstreamTls | None,
         Field(
             default=None,
-            description="TLS towards the provider. Default: HTTPS, checked against the CAs that browsers trust.",
+            description="TLS towards the provider. Default: HTTPS, checked against the CAs of the provider's profile, else those that browsers trust.",
         ),
     ]
     credentials: Annotated[
@@ -202,7 +202,7 @@ class UpstreamServiceSpec(Model):
         Field(
             default=(),
             max_length=4,
-            description="Upgrades that callers may ask for: websocket. Default none.",
+            description="Upgrades that callers may ask for, in every section: websocket. Default: only where the provider's profile has them.",
         ),
         AS_SET,
     ]
