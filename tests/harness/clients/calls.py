@@ -57,7 +57,8 @@ class Outcome:
     def saw(self) -> str:
         """In a line, the same each time."""
         if self.error is not None:
-            told = " ".join(str(part) for part in (self.error.status, self.error.code) if part not in (None, ""))
+            codes = dict.fromkeys(str(part) for part in (self.error.status, self.error.code) if part is not None)
+            told = " ".join(codes)
             return f"{self.error.kind}{f' {told}' if told else ''}: {_short(self.error.message)}"
         parts = [f"{name} {_shown(value)}" for name, value in (self.value or {}).items()]
         if self.events:
@@ -121,4 +122,6 @@ def _shown(value: Any) -> str:
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(text)} characters)"
+    if len(line) <= LONGEST:
+        return line
+    return f"{line[: LONGEST if len(line) < 10 * LONGEST else 16]}… ({len(text)} characters)"
