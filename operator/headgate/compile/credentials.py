@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headgate.api.conditions import Reason
 from headgate.api.credential import Credential as CredentialSpec
 from headgate.compile import data
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.compile.headers import reserved
+from headgate.compile.origins import Layer, Sink, settled, union
 from headgate.compile.tls import note
 from headgate.model.plan import Credential, CredentialPlace
 from headgate.model.refs import ObjectRef
@@ -16,6 +18,30 @@ from headgate.model.verdict import Path
 from headgate.providers.profile import Companion, Location
 
 _COOKIE_BREAKERS = frozenset(b' ",;\\')
+
+
+_LAYERS = (Layer.SECTION, Layer.UPSTREAM)
+_STRIPPED = (Layer.KNOWN, Layer.UPSTREAM)
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A credential as declared, and where."""
+
+    path: Path
+    spec: CredentialSpec
+
+    def __str__(self) -> str:
+        return f"Secret {self.spec.secret_ref.name}, key {self.spec.secret_ref.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    location: Location
+    companions: tuple[Companion, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.location.place.value} {self.location.key}"
 
 
 def fill(context: Context, draft: Draft) -> None:
@@ -26,14 +52,17 @@ def fill(context: Context, draft: Draft) -> None:
     for section in draft.sections.values():
         section.credentials = _of_section(context, draft, section)
         locations.update(Location(each.place, each.key) for each in section.credentials if not each.yields)
-    profile = context.profile
-    draft.strip_headers = _keys(profile.strip_headers, locations, CredentialPlace.HEADER)
-    draft.strip_query = _keys(profile.strip_query, locations, CredentialPlace.QUERY)
-    draft.strip_cookies = _keys(profile.strip_cookies, locations, CredentialPlace.COOKIE)
+    profile, sink = context.profile, context.noting()
+    draft.strip_headers = _keys(sink, "strip.headers", profile.strip_headers, locations, CredentialPlace.HEADER)
+    draft.strip_query = _keys(sink, "strip.query", profile.strip_query, locations, CredentialPlace.QUERY)
+    draft.strip_cookies = _keys(sink, "strip.cookies", profile.strip_cookies, locations, CredentialPlace.COOKIE)
 
 
-def _keys(known: Sequence[str], locations: set[Location], place: CredentialPlace) -> tuple[str, ...]:
-    return tuple(sorted({*known, *(each.key for each in locations if each.place is place)}))
+def _keys(
+    sink: Sink | None, name: str, known: Sequence[str], locations: set[Location], place: CredentialPlace
+) -> tuple[str, ...]:
+    used = (each.key for each in locations if each.place is place)
+    return tuple(sorted(union(sink, name, _STRIPPED, known, used)))
 
 
 def _check_names(context: Context) -> None:
@@ -45,23 +74,21 @@ def _check_names(context: Context) -> None:
 
 def _of_section(context: Context, draft: Draft, section: SectionDraft) -> tuple[Credential, ...]:
     """The upstream's, and the section's own over those of the same name."""
-    declared: dict[str, tuple[Path, CredentialSpec]] = {}
-    for path, credentials in (
-        (("spec", "credentials"), context.spec.credentials),
-        ((*section.path, "credentials"), section.spec.credentials if section.spec else ()),
-    ):
-        declared.update({each.name: ((*path, index), each) for index, each in enumerate(credentials)})
+    general = _by_name(("spec", "credentials"), context.spec.credentials)
+    own = _by_name((*section.path, "credentials"), section.spec.credentials) if section.spec else {}
+    sink = context.noting(section.name)
     found: dict[Location, Credential] = {}
     followers: list[tuple[Credential, Companion]] = []
-    for _, (path, spec) in sorted(declared.items()):
-        place, companions = _location(context, section, spec)
-        credential = _credential(context, draft, place, path, spec)
-        _check_cookies(context, draft, credential, companions, path)
-        followers += ((credential, each) for each in companions)
+    for name in sorted({*own, *general}):
+        declared = settled(sink, f"credentials.{name}", _LAYERS, own.get(name), general.get(name))
+        place = _place(context, section, declared, _LAYERS[name not in own], sink)
+        credential = _credential(context, draft, place.location, declared.path, declared.spec)
+        _check_cookies(context, draft, credential, place.companions, declared.path)
+        followers += ((credential, each) for each in place.companions)
         where = Location(credential.place, credential.key)
         if where in found:
             message = f"the credential {found[where].name} goes to the same place: give one of them another location"
-            context.findings.reject(path, message)
+            context.findings.reject(declared.path, message)
         found[where] = credential
     # What was declared for a place comes before a companion there, whatever their names.
     for credential, each in followers:
@@ -74,6 +101,10 @@ def _companion(credential: Credential, companion: Companion) -> Credential:
     where = companion.location
     yields = companion.yields and where.place is CredentialPlace.HEADER
     return Credential(f"{credential.name}/{where.key}", credential.secret, where.place, where.key, where.prefix, yields)
+
+
+def _by_name(path: Path, credentials: Sequence[CredentialSpec]) -> dict[str, _Declared]:
+    return {each.name: _Declared((*path, index), each) for index, each in enumerate(credentials)}
 
 
 def _credential(context: Context, draft: Draft, where: Location, path: Path, spec: CredentialSpec) -> Credential:
@@ -107,15 +138,25 @@ def _check_cookies(
         draft.unusable = True
 
 
-def _location(context: Context, section: SectionDraft, spec: CredentialSpec) -> tuple[Location, tuple[Companion, ...]]:
-    """Where a credential goes, and where else if the profile says where."""
+def _place(context: Context, section: SectionDraft, declared: _Declared, layer: Layer, sink: Sink | None) -> _Place:
+    """Where a credential, which stands in `layer`, goes; and where else, if the profile says where."""
+    known, profile = section.profile, context.profile
+    return settled(
+        sink,
+        f"credentials.{declared.spec.name}.place",
+        (layer, Layer.KNOWN_SECTION, Layer.KNOWN),
+        _given(declared.spec),
+        _Place(known.credential, known.companions) if known is not None and known.credential is not None else None,
+        _Place(profile.credential, profile.companions),
+    )
+
+
+def _given(spec: CredentialSpec) -> _Place | None:
     location = spec.location
     if location is None:
-        if section.profile is not None and section.profile.credential is not None:
-            return section.profile.credential, section.profile.companions
-        return context.profile.credential, context.profile.companions
+        return None
     if location.header is not None:
-        return Location(CredentialPlace.HEADER, location.header.name.lower(), location.header.prefix or ""), ()
+        return _Place(Location(CredentialPlace.HEADER, location.header.name.lower(), location.header.prefix or ""))
     if location.query_parameter is not None:
-        return Location(CredentialPlace.QUERY, location.query_parameter), ()
-    return Location(CredentialPlace.COOKIE, location.cookie or ""), ()
+        return _Place(Location(CredentialPlace.QUERY, location.query_parameter))
+    return _Place(Location(CredentialPlace.COOKIE, location.cookie or ""))

@@ -13,7 +13,7 @@ from headgate.api.upstream import UpstreamServiceSpec
 from headgate.compile.attached import Attached, Nearest, S
 from headgate.compile.findings import Findings
 from headgate.compile.gateways import GatewayFacts
-from headgate.compile.origins import Contest, Notes, Sink
+from headgate.compile.origins import Contest, Layer, Notes, Sink, nearest, union
 from headgate.model.plan import (
     Breaker,
     Ceilings,
@@ -35,6 +35,11 @@ from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import DataEntry, Settings
 from headgate.model.verdict import Finding, Path, PolicyUse
 from headgate.providers.profile import Profile, SectionProfile
+
+_GATEWAY = (Layer.GATEWAY,)
+_KNOWN = (Layer.KNOWN,)
+_UPGRADES = (Layer.UPSTREAM, Layer.KNOWN_SECTION)
+_UNKNOWN = SectionProfile("", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,8 @@ class Draft:
 
     def freeze(self, context: Context, draft: SectionDraft) -> Section:
         """The finished section."""
+        sink, known = context.noting(draft.name), draft.profile or _UNKNOWN
+        cidrs = context.gateway.allowed_cidrs if context.gateway else None
         return Section(
             id=f"{context.ref.key}/{draft.name}",
             name=draft.name,
@@ -162,11 +169,11 @@ class Draft:
             limits=draft.limits,
             request_headers=self.request_headers,
             response_headers=self.response_headers,
-            upgrades=tuple(sorted({*context.spec.upgrades, *(draft.profile.upgrades if draft.profile else ())})),
+            upgrades=tuple(sorted(union(sink, "upgrades", _UPGRADES, context.spec.upgrades, known.upgrades))),
             health_check=self.health_check,
-            allowed_cidrs=context.gateway.allowed_cidrs if context.gateway else (),
+            allowed_cidrs=nearest(sink, "allowedCIDRs", _GATEWAY, cidrs) or (),
             owners=tuple(sorted({context.ref, *draft.owners})),
             max_request_body=draft.max_request_body,
-            max_request_head=context.profile.max_request_head,
+            max_request_head=nearest(sink, "maxRequestHead", _KNOWN, context.profile.max_request_head),
             stream_timeouts=draft.stream_timeouts,
         )

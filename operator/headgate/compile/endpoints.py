@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 
 from headgate.api.conditions import Reason
+from headgate.api.upstream import Dns as DnsSpec
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
+from headgate.compile.origins import Layer, nearest, settled
 from headgate.compile.provider import own_host
 from headgate.model import addresses
 from headgate.model.plan import Dns, Endpoint, LookupFamily
@@ -17,6 +19,13 @@ from headgate.model.verdict import Path
 _NUMBERLIKE = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)$")
 # Dot segments, plain or encoded: the base path must not be a way up.
 _DOT_SEGMENT = re.compile(r"(?:^|/|%2f|%5c|\\)(?:\.|%2e){1,2}(?:$|/|%2f|%5c|\\)", re.IGNORECASE)
+
+
+_NO_DNS = DnsSpec()
+_OWN = (Layer.UPSTREAM,)
+_OWN_OR_KNOWN = (Layer.UPSTREAM, Layer.KNOWN)
+_PLAIN = (Layer.UPSTREAM, Layer.DEFAULT)
+_LAYERS = (Layer.UPSTREAM, Layer.KNOWN, Layer.DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +38,12 @@ class _Declared:
     priority: int = 0
     weight: int = 1
 
+    def __str__(self) -> str:
+        return self.hostname
+
 
 def fill(context: Context, draft: Draft) -> None:
     """Set endpoints, base path, DNS and authorities."""
-    spec = context.spec
     declared = _declared(context)
     if not declared:
         context.findings.reject(
@@ -49,27 +60,39 @@ def fill(context: Context, draft: Draft) -> None:
     _check_duplicates(context, declared, draft)
     draft.base_path = _base_path(context)
     draft.authorities = _authorities(context, draft)
-    if spec.dns is not None:
-        refresh = context.findings.duration(("spec", "dns", "refreshRate"), spec.dns.refresh_rate, 0, least=1_000)
-        draft.dns = Dns(refresh or None, LookupFamily(spec.dns.lookup_family or LookupFamily.AUTO))
+    draft.dns = _dns(context)
 
 
 def has_tls(context: Context) -> bool:
     """Whether calls go over TLS."""
     mode = context.spec.tls.mode if context.spec.tls else None
-    return context.profile.tls if mode is None else mode != "None"
+    own = None if mode is None else mode != "None"
+    return settled(context.noting(), "tls", _OWN_OR_KNOWN, own, context.profile.tls)
+
+
+def _dns(context: Context) -> Dns:
+    spec, sink = context.spec.dns or _NO_DNS, context.noting()
+    refresh = context.findings.given_duration(("spec", "dns", "refreshRate"), spec.refresh_rate, least=1_000)
+    family = LookupFamily(spec.lookup_family) if spec.lookup_family else None
+    return Dns(
+        nearest(sink, "dns.refreshRate", _OWN, refresh),
+        settled(sink, "dns.lookupFamily", _PLAIN, family, LookupFamily.AUTO),
+    )
 
 
 def _declared(context: Context) -> list[_Declared]:
     spec = context.spec
-    if spec.endpoints:
-        return [
-            _Declared(
-                ("spec", "endpoints", index, "hostname"), each.hostname, each.port, each.priority or 0, each.weight or 1
-            )
-            for index, each in enumerate(spec.endpoints)
-        ]
-    host = spec.hostname or context.profile.host
+    own = [
+        _Declared(
+            ("spec", "endpoints", index, "hostname"), each.hostname, each.port, each.priority or 0, each.weight or 1
+        )
+        for index, each in enumerate(spec.endpoints)
+    ] or _host(spec.hostname)
+    known = _host(context.profile.host)
+    return nearest(context.noting(), "endpoints", _OWN_OR_KNOWN, own or None, known or None) or []
+
+
+def _host(host: str | None) -> list[_Declared]:
     return [_Declared(("spec", "hostname"), host, None)] if host else []
 
 
@@ -81,13 +104,24 @@ def _endpoint(context: Context, declared: _Declared) -> Endpoint:
         _check_address(context, declared)
     else:
         _check_name(context, declared.path, host)
-    port = declared.port or context.spec.port or _default_port(context)
+    port = settled(
+        context.noting(),
+        "port",
+        _LAYERS,
+        declared.port or context.spec.port,
+        _known_port(context),
+        _usual_port(context),
+    )
     return Endpoint(host, port, declared.priority, declared.weight, literal=address is not None)
 
 
-def _default_port(context: Context) -> int:
+def _known_port(context: Context) -> int | None:
     if own_host(context.spec) and context.profile.port is not None and has_tls(context) == context.profile.tls:
         return context.profile.port
+    return None
+
+
+def _usual_port(context: Context) -> int:
     return defaults.PORT_TLS if has_tls(context) else defaults.PORT_PLAIN
 
 
@@ -130,7 +164,7 @@ def _check_duplicates(context: Context, declared: list[_Declared], draft: Draft)
 
 
 def _base_path(context: Context) -> str:
-    path = context.profile.base_path if context.spec.base_path is None else context.spec.base_path
+    path = settled(context.noting(), "basePath", _OWN_OR_KNOWN, context.spec.base_path, context.profile.base_path)
     if _DOT_SEGMENT.search(path) or "//" in path or "\\" in path:
         context.findings.reject(
             ("spec", "basePath"),
@@ -141,7 +175,7 @@ def _base_path(context: Context) -> str:
 
 def _authorities(context: Context, draft: Draft) -> tuple[str, ...]:
     """Without the port where it is the usual one."""
-    usual = defaults.PORT_TLS if has_tls(context) else defaults.PORT_PLAIN
+    usual = _usual_port(context)
     found = set(context.profile.authorities)
     for endpoint in draft.endpoints:
         found.add(endpoint.authority if endpoint.port == usual else f"{endpoint.authority}:{endpoint.port}")

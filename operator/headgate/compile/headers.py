@@ -45,9 +45,11 @@ def _rules(context: Context, direction: str, changes: HeaderChanges | None, know
     """The user's changes; with what the profile takes out, before anything is set."""
     changes = changes or HeaderChanges()
     path: Path = ("spec", "headers", direction)
-    set_, add = _pairs(context, (*path, "set"), changes.set), _pairs(context, (*path, "add"), changes.add)
+    sink, own = context.noting(), (Layer.UPSTREAM,)
+    set_ = union(sink, f"headers.{direction}.set", own, _pairs(context, (*path, "set"), changes.set))
+    add = union(sink, f"headers.{direction}.add", own, _pairs(context, (*path, "add"), changes.add))
     removed = union(
-        context.noting(),
+        sink,
         f"headers.{direction}.remove",
         (Layer.UPSTREAM, Layer.KNOWN),
         _removed(context, (*path, "remove"), changes.remove),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headgate.api.conditions import Reason
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
+from headgate.compile.origins import Layer, nearest
 from headgate.model.plan import HealthCheck, StatusRange
 
 
@@ -29,6 +30,7 @@ def fill(context: Context, draft: Draft) -> None:
         expected=tuple(StatusRange(low, high) for low, high in expected) or defaults.CHECK_EXPECTED,
         hostname=spec.hostname.lower() if spec.hostname else None,
     )
+    nearest(context.noting(), "healthCheck", (Layer.UPSTREAM,), draft.health_check)
     _check_reach(context, draft)
 
 

@@ -6,6 +6,7 @@ from headgate.api.tls import CaCertificateRef, TlsValidation, UpstreamTls
 from headgate.compile import data, roots
 from headgate.compile.draft import Context, Draft
 from headgate.compile.endpoints import has_tls
+from headgate.compile.origins import Layer, Noted, nearest
 from headgate.compile.provider import own_host
 from headgate.model.plan import SecretKind, SecretMaterial, SubjectAltName, Tls
 from headgate.model.refs import ObjectRef
@@ -17,6 +18,7 @@ SYSTEM_ROOTS = "roots/system"
 #: Those of a provider are called this and the profile's name. Bundles of the user's own have a kind and a name after the
 #: namespace, so that none can be called so.
 PROVIDER_ROOTS = "roots/provider/"
+_OWN = (Layer.UPSTREAM,)
 
 
 def fill(context: Context, draft: Draft) -> None:
@@ -25,14 +27,16 @@ def fill(context: Context, draft: Draft) -> None:
         return
     spec = context.spec.tls or UpstreamTls()
     validation = spec.validation or TlsValidation()
+    sink = context.noting()
+    names = tuple(
+        SubjectAltName(dns=each.hostname.lower() if each.hostname else None, uri=each.uri)
+        for each in dict.fromkeys(validation.subject_alt_names)
+    )
     draft.tls = Tls(
         roots=_roots(context, draft, validation),
-        server_name=validation.hostname.lower() if validation.hostname else None,
-        subject_alt_names=tuple(
-            SubjectAltName(dns=each.hostname.lower() if each.hostname else None, uri=each.uri)
-            for each in dict.fromkeys(validation.subject_alt_names)
-        ),
-        client_certificate=_client_certificate(context, draft, spec),
+        server_name=nearest(sink, "tls.serverName", _OWN, validation.hostname.lower() if validation.hostname else None),
+        subject_alt_names=nearest(sink, "tls.subjectAltNames", _OWN, names or None) or (),
+        client_certificate=nearest(sink, "tls.clientCertificate", _OWN, _client_certificate(context, draft, spec)),
     )
 
 
@@ -49,8 +53,12 @@ def _client_certificate(context: Context, draft: Draft, spec: UpstreamTls) -> st
 
 
 def _roots(context: Context, draft: Draft, validation: TlsValidation) -> str:
+    sink = context.noting()
     if not validation.ca_certificate_refs:
-        return _well_known(context, draft, validation)
+        layer, bundle = _well_known(context, draft, validation)
+        if sink is not None:
+            sink.note("tls.roots", Noted(bundle, sink.origin(layer)))
+        return bundle
     # The order of CAs means nothing, so it must not change the name.
     refs = {(ref.kind, ref.name): index for index, ref in reversed(list(enumerate(validation.ca_certificate_refs)))}
     parts = []
@@ -59,22 +67,24 @@ def _roots(context: Context, draft: Draft, validation: TlsValidation) -> str:
         if value is not None:
             parts.append(value.reveal().strip() + b"\n")
     bundle = f"roots/{context.ref.namespace}/{'+'.join(f'{kind}/{name}' for kind, name in sorted(refs))}"
+    nearest(sink, "tls.roots", _OWN, bundle)
     if len(parts) == len(refs):
         draft.materials[bundle] = SecretMaterial(bundle, SecretKind.TRUST_BUNDLE, SecretValue(b"".join(parts)))
     return bundle
 
 
-def _well_known(context: Context, draft: Draft, validation: TlsValidation) -> str:
+def _well_known(context: Context, draft: Draft, validation: TlsValidation) -> tuple[Layer, str]:
     """All well-known CAs, or those of them that the provider's certificates come from: a proxy keeps the bundle once for
     every section, and all of them are some 250 KiB."""
-    name, value = SYSTEM_ROOTS, context.settings.system_roots
+    asked = validation.well_known_ca_certificates is not None
+    layer, name, value = Layer.UPSTREAM if asked else Layer.DEFAULT, SYSTEM_ROOTS, context.settings.system_roots
     profile = context.profile
-    if profile.roots and own_host(context.spec) and validation.well_known_ca_certificates is None:
+    if profile.roots and own_host(context.spec) and not asked:
         few = roots.chosen(value, frozenset(each.sha256 for each in profile.roots))
         if few is not None:
-            name, value = f"{PROVIDER_ROOTS}{profile.name}", few
+            layer, name, value = Layer.KNOWN, f"{PROVIDER_ROOTS}{profile.name}", few
     draft.materials[name] = SecretMaterial(name, SecretKind.TRUST_BUNDLE, value)
-    return name
+    return layer, name
 
 
 def everyones(bundle: str) -> bool:
