@@ -6,7 +6,7 @@ The proxies read marks the same way, in a script of their own: see `AnswerMark` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from headgate.model.plan import AnswerMark, Meaning
@@ -33,7 +33,7 @@ def _matches(mark: AnswerMark, status: int, headers: Mapping[str, str], body: by
     if mark.header:
         return _contains(headers.get(mark.header, ""), mark)
     if mark.field:
-        return any(_contains(text, mark) for text in _values(_parsed(body), mark.field))
+        return any(_contains(text, mark) for text in _values(body, mark.field))
     return True
 
 
@@ -41,27 +41,22 @@ def _contains(text: str, mark: AnswerMark) -> bool:
     return any(each in text for each in mark.texts)
 
 
-def _parsed(body: bytes) -> object:
+def _values(body: bytes, name: str) -> Sequence[str]:
+    """The strings and numbers of this name, anywhere in the body, as they are written; none if it is no JSON."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        found.extend(value for key, value in pairs if key == name and isinstance(value, str))
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
     try:
-        return json.loads(body)
+        text = body.decode("utf-8", "surrogateescape")
+        json.loads(text, object_pairs_hook=note, parse_int=str, parse_float=str, parse_constant=refuse)
     except (ValueError, RecursionError):
-        return None
-
-
-def _values(value: object, name: str) -> Iterator[str]:
-    """The strings and numbers of this name, anywhere in it."""
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
-            case dict() as found:
-                for key, each in found.items():
-                    if key == name and isinstance(each, str | int | float) and not isinstance(each, bool):
-                        yield str(each)
-                    waiting.append(each)
-            case list() as entries:
-                waiting.extend(entries)
-            case _:
-                pass
+        return ()
+    return found
 
 
 class ProbeVerdict(StrEnum):
@@ -92,6 +87,6 @@ def verdict(profile: Profile, probe: Probe, status: int, headers: Mapping[str, s
 
 def _of_expected(probe: Probe, body: bytes) -> ProbeVerdict:
     """With the status as it should be, the field tells whether the credential is in force."""
-    if not probe.field or probe.text in _values(_parsed(body), probe.field):
+    if not probe.field or probe.text in _values(body, probe.field):
         return ProbeVerdict.HEALTHY
     return ProbeVerdict.CREDENTIAL_REJECTED
