@@ -67,7 +67,7 @@ def failing(how: Failing, *, graphql: bool) -> Behaviour:
 
 
 def missing_credentials() -> Failure:
-    """No credentials at all: https://github.com/cloudflare/workers-sdk/issues (wrangler prints "[code: 9106]")."""
+    """No credentials at all: https://github.com/cloudflare/workers-sdk/issues/13656"""
     return Failure(400, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers")
 
 
@@ -85,7 +85,7 @@ def malformed_key() -> Failure:
 
 
 def invalid_token_at_verify() -> Failure:
-    """What the verifying calls say of a token that they don't know."""
+    """What the verifying calls say of a token that they don't know; no page documents it."""
     return Failure(401, 1000, "Invalid API Token")
 
 
@@ -124,7 +124,7 @@ def unavailable(status: int = 503) -> Failure:
 
 def out_of_capacity() -> Failure:
     """Workers AI: https://developers.cloudflare.com/workers-ai/platform/errors/"""
-    return Failure(429, 3040, "Capacity temporarily exceeded, please try again.")
+    return Failure(429, 3040, "No more data centers to forward the request to")
 
 
 def not_routed(path: str) -> Failure:
@@ -133,7 +133,7 @@ def not_routed(path: str) -> Failure:
 
 
 def invalid_zone() -> Failure:
-    """A zone that could be, but isn't."""
+    """A zone that could be, but isn't; no page documents the number."""
     return Failure(404, 1001, "Invalid zone identifier")
 
 
@@ -143,12 +143,12 @@ def no_such_record() -> Failure:
 
 
 def identical_record() -> Failure:
-    """The same record twice; a POST that is repeated blindly meets this."""
+    """The same record twice: what a POST that is repeated blindly meets. No page documents the number."""
     return Failure(400, 81058, "An identical record already exists.")
 
 
 def invalid_content(kind: str) -> Failure:
-    """A record's content that doesn't fit its type."""
+    """A record's content that doesn't fit its type; no page documents the number."""
     return Failure(400, 9005, f"Content for {kind} record must be a valid {'IPv4' if kind == 'A' else 'IPv6'} address.")
 
 

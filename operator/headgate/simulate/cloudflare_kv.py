@@ -76,8 +76,8 @@ class Kv:
     async def _create(self, request: Request) -> Behaviour:
         title = str((await json_body(request)).get("title", ""))
         if any(namespace.title == title for namespace in self.namespaces.values()):
-            # https://github.com/cloudflare/workers-sdk/issues/2128
-            taken = "create namespace: 'A namespace with this account ID and title already exists.'"
+            # https://github.com/cloudflare/workers-sdk/issues/13242
+            taken = "create namespace: 'a namespace with this account ID and title already exists'"
             return errors.bad_request(10014, taken)
         namespace = Namespace(title)
         self.namespaces[namespace.id] = namespace

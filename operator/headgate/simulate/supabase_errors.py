@@ -81,7 +81,7 @@ def paused() -> Failure:
 def head_too_long() -> Behaviour:
     """URL and headers beyond 16 KB: a page of the CDN's, and never better at the next try.
 
-    https://supabase.com/docs/guides/troubleshooting/fixing-520-errors-in-the-database-rest-api-Ur5-B2
+    https://github.com/orgs/supabase/discussions/23422
     """
     return cdn_page(520, "Web server is returning an unknown error")
 
