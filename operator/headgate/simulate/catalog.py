@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from headgate.simulate import cloudflare, gemini
+from headgate.simulate import cloudflare, gemini, supabase_management
 from headgate.simulate.certificates import Authority
 from headgate.simulate.provider import SimulatedProvider
+from headgate.simulate.supabase import SimulatedSupabase
+from headgate.simulate.supabase_tokens import PUBLISHABLE_KEY
 
+#: The models that a simulated Gemini has in a run: more than tests need, for whoever tries one of their own.
+MODELS = (*gemini.MODELS, "gemini-2.5-flash-lite", "gemini-2.0-flash", "gemini-3-pro-preview")
 #: What a host without a simulation of its own is called in lists.
 GENERIC = "generic"
 
@@ -31,13 +35,26 @@ SIMULATIONS: tuple[Simulation, ...] = (
         "gemini",
         re.compile(r"generativelanguage\.googleapis\.com"),
         "simulated-gemini-key",
-        lambda ca, host: gemini.SimulatedGemini(ca),
+        lambda ca, host: gemini.SimulatedGemini(ca, models=MODELS),
     ),
     Simulation(
         "cloudflare",
         re.compile(r"api\.cloudflare\.com"),
         cloudflare.API_TOKEN,
         lambda ca, host: cloudflare.SimulatedCloudflare(ca),
+    ),
+    Simulation(
+        "supabase-management",
+        re.compile(r"api\.supabase\.com"),
+        supabase_management.ACCESS_TOKEN,
+        lambda ca, host: supabase_management.SimulatedSupabaseManagement(ca),
+    ),
+    # Each project is one of its own. What is made up is the key that sees what row-level security lets everyone see.
+    Simulation(
+        "supabase",
+        re.compile(r"[a-z0-9-]+\.supabase\.co"),
+        PUBLISHABLE_KEY,
+        lambda ca, host: SimulatedSupabase(ca, host=host),
     ),
 )
 

@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from headgate.standalone.state import StateDirectory
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "manifests" / "examples"
 GEMINI, BILLING, QUICK = "generativelanguage.googleapis.com", "api.billing.example", "api.quick.example"
+PROJECT = "abcdefghijklmnopqrst.supabase.co"
 MODEL = "gemini-2.5-flash"
 KEY = "a-key-that-somebody-pays-for"
 
@@ -194,6 +196,26 @@ def test_the_real_client_is_answered(simulated: Headgate, control: Control) -> N
     assert (unary.method, unary.path, unary.status) == ("POST", f"/v1/models/{MODEL}:generateContent", 200)
     assert streamed.path == f"/v1/models/{MODEL}:streamGenerateContent"
     assert unary.credentials == ("header x-goog-api-key",)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "path", "host", "native"),
+    [
+        ("gemini", "/v1beta/models", GEMINI, lambda body: body["error"]["status"] == "INTERNAL"),
+        ("cloudflare", "/client/v4/zones", "api.cloudflare.com", lambda body: body["success"] is False),
+        ("supabase", "/auth/v1/settings", PROJECT, lambda body: "msg" in body),
+        ("billing", "/invoices", BILLING, lambda body: body["error"]["status"] == 500),
+    ],
+)
+def test_each_provider_answers_without_a_key_and_fails_in_its_own_words(
+    simulated: Headgate, control: Control, upstream: str, path: str, host: str, native: Callable[[Any], bool]
+) -> None:
+    answer = simulated.call(upstream, path, namespace="shop")
+    assert answer.status_code == 200, answer.text
+    control.fail(host, status=500, until="cleared")
+    answer = simulated.call(upstream, path, namespace="shop")
+    assert answer.status_code == 500
+    assert native(answer.json()), answer.text
 
 
 @pytest.mark.parametrize("name", HOSTS)
