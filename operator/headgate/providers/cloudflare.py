@@ -53,7 +53,7 @@ CLOUDFLARE = Profile(
     roots=roots.CLOUDFLARE,
     retry=_RETRY,
     marks=(
-        AnswerMark(Meaning.CREDENTIAL_REJECTED, (400,), field="code", texts=("6003",)),
+        AnswerMark(Meaning.CREDENTIAL_REJECTED, (400,), field="code", texts=("6003", "9106")),
         AnswerMark(Meaning.CREDENTIAL_REJECTED, (401,)),
         AnswerMark(Meaning.CREDENTIAL_REJECTED, (403,), field="code", texts=("9109", "10000")),
     ),
@@ -148,6 +148,11 @@ CLOUDFLARE = Profile(
         ),
         Fact("ai-allocation", "A 429 with code 3036 says that the day's free allocation is used up.", _AI_ERRORS),
         Fact("malformed-token-is-400", "A malformed token is answered by 400 with code 6003.", _FORMAT_ERROR),
+        Fact(
+            "no-token-is-400",
+            "A call without credentials is answered by 400 with code 9106.",
+            "https://github.com/cloudflare/workers-sdk/issues/13656",
+        ),
         Fact("refused-token", "A token that is refused: 401, or 403 with code 9109 or 10000.", _AUTH_ERROR),
         Fact(
             "verify-as-probe",

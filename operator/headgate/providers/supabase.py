@@ -112,7 +112,8 @@ SUPABASE = Profile(
             streams=tuple(_prefix(f"/storage/v1/{path}") for path in ("object", "upload", "render", "s3")),
             stream_timeouts=TimeoutDefaults(request=0, stream_idle=120_000),
             retry=RetryFacts(statuses=(423, 429, 502, 503, 504, *_EDGE, 544)),
-            marks=(AnswerMark(Meaning.NOTHING_RAN, (423,), field="code", texts=("ResourceLocked", "LockTimeout")),),
+            # Storage says most of its statuses in the body only, under a 400.
+            marks=(AnswerMark(Meaning.NOTHING_RAN, (400, 423), field="code", texts=("ResourceLocked", "LockTimeout")),),
         ),
         SectionProfile(
             name="functions",
@@ -204,6 +205,11 @@ SUPABASE = Profile(
             "storage-is-busy",
             "423 (locked), 429, 503 `SlowDown` and 544 of Storage ask to try again later.",
             _STORAGE_ERRORS,
+        ),
+        Fact(
+            "lock-is-a-400",
+            "Most errors of Storage are a 400 that says its real status in the body; a lock is one of them.",
+            "https://github.com/supabase/storage/blob/master/src/internal/errors/storage-error.ts",
         ),
         Fact(
             "files-take-long",

@@ -125,6 +125,10 @@ def test_malformed_token_is_400(cloudflare: Provided) -> None:
     assert cloudflare.means(DNS, 400, {}, error(1004, 9005)) == frozenset()
 
 
+def test_no_token_is_400(cloudflare: Provided) -> None:
+    assert cloudflare.means(DNS, 400, {}, error(9106)) == {Meaning.CREDENTIAL_REJECTED}
+
+
 def test_refused_token(cloudflare: Provided) -> None:
     for status, body in ((401, error(1000)), (403, error(9109)), (403, error(10000))):
         assert cloudflare.means(DNS, status, {}, body) == {Meaning.CREDENTIAL_REJECTED}

@@ -126,6 +126,13 @@ def test_storage_is_busy(supabase: Provided) -> None:
     assert not supabase.repeats(ROWS, "GET", 544)
 
 
+def test_lock_is_a_400(supabase: Provided) -> None:
+    locked = b'{"statusCode": "423", "code": "ResourceLocked", "error": "ResourceLocked", "message": "no"}'
+    wrong = b'{"statusCode": "404", "code": "NoSuchKey", "error": "not_found", "message": "no"}'
+    assert supabase.repeats(OBJECT, "POST", 400, {}, locked)
+    assert not supabase.repeats(OBJECT, "GET", 400, {}, wrong)
+
+
 def test_files_take_long(supabase: Provided) -> None:
     for path, method in ((OBJECT, "GET"), (OBJECT, "POST"), ("/storage/v1/upload/resumable", "PATCH")):
         assert supabase.timeouts(path, method).request == 0, path
