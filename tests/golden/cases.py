@@ -99,6 +99,9 @@ def _shortened(value: Any) -> Any:
             return {"name": "envoy.filters.http.upstream_rbac", "typed_config": "[only public addresses]"}
         case {"interval": _, "base_ejection_time": _}:
             return "[outlier detection]"
+        case {"marks": str() as marks, "attempts": _}:
+            rest = {key: _shortened(inner) for key, inner in value.items() if key != "marks"}
+            return rest | {"marks": marks.split("\n")}
         case str() if len(value) > LONGEST:
             return "[long text]"
         case {"or_rules": {"rules": list() as rules}} if len(rules) == len(DENIED):

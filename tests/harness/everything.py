@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.pki import Authority
 from harness.plans import certificate, endpoint, gateway, opaque, retry, roots, section, tls, to, upstream
 from headgate.model.plan import (
+    AnswerMark,
     BodyHint,
     Breaker,
     Ceilings,
@@ -20,7 +21,10 @@ from headgate.model.plan import (
     Limit,
     Listener,
     LookupFamily,
+    Meaning,
     OnExceed,
+    PathKind,
+    PathMatch,
     RequestMatch,
     ResetFormat,
     ResetHeader,
@@ -125,4 +129,26 @@ def _default() -> Section:
 
 
 def _small() -> Upstream:
-    return upstream(section(endpoint(80, "::1"), key="other/small/default", allowed_cidrs=()))
+    """A key with a companion that yields, streams, sizes, marks."""
+    key = Credential("key", "demo/keys#token", CredentialPlace.HEADER, "apikey")
+    keyed = section(
+        endpoint(80, "::1"),
+        key="other/small/default",
+        allowed_cidrs=(),
+        credentials=(key, Credential("user", key.secret, key.place, "Authorization", "Bearer ", yields=True)),
+        strip_query=("apikey",),
+        stream_timeouts=Timeouts(request=0, connect=2_000, stream_idle=120_000),
+        retry=retry(429, assumed_wait=5_000, marks=_marks()),
+        max_request_body=1 << 20,
+        max_request_head=16_384,
+    )
+    streams = RequestMatch(path=PathMatch(PathKind.PREFIX, "/realtime"))
+    return upstream(keyed, routes=[Route(streams, "default", streaming=True)])
+
+
+def _marks() -> tuple[AnswerMark, ...]:
+    return (
+        AnswerMark(Meaning.NOTHING_RAN, (503, 504), field="code", texts=("PGRST000", "a|b")),
+        AnswerMark(Meaning.NOTHING_RAN, (503,), header="proxy-status", texts=("PGRST000",)),
+        AnswerMark(Meaning.PAUSED, (540,)),
+    )

@@ -39,6 +39,7 @@ from envoy.type.matcher.v3 import metadata_pb2, regex_pb2, string_pb2, value_pb2
 from google.protobuf import struct_pb2
 
 from headgate.envoy.metadata import (
+    ATTEMPT_NAMESPACE,
     CALL_NAMESPACE,
     FILTER,
     INTERNAL_REQUEST_PREFIXES,
@@ -255,6 +256,7 @@ def _lua_constants(listener: Listener) -> str:
         "call_namespace": CALL_NAMESPACE,
         "report_namespace": FILTER,
         "yield_namespace": YIELD_NAMESPACE,
+        "attempt_namespace": ATTEMPT_NAMESPACE,
         "report_key": REPORT_KEY,
     }
     hosts = "".join(f"[{_quoted(host.lower())}]=true," for host in sorted(listener.hosts))

@@ -35,6 +35,8 @@ from headgate.model.plan import (
 FILTER: Final = "headgate"
 #: Dynamic metadata of one call, from its request to its response.
 CALL_NAMESPACE: Final = "headgate.call"
+#: Dynamic metadata of one call: what the upstream filter notes of its attempts.
+ATTEMPT_NAMESPACE: Final = "headgate.attempt"
 #: Dynamic metadata of one call: the headers (lower case) into which a credential goes though the caller may send its own
 #: there. What is not in it gets none.
 YIELD_NAMESPACE: Final = "headgate.yield"

@@ -1,9 +1,10 @@
 """Retries: the route's policy, and the filter that decides about answers. Pure.
 
 Two parties decide, each about what it can see. Envoy's router repeats an attempt that ended without an answer
-(`triggers`). About an answer the upstream filter decides, in `lua/upstream/retry.lua`: it reads the provider's hint from
-headers or body, weighs it against the policy's maximum and the caller's remaining time, and marks the answer; the
-router repeats what is marked and waits as long as the mark says. So every other answer passes untouched and at once.
+(`triggers`). About an answer the upstream filter decides, in `lua/upstream/retry.lua`: it reads from headers or body what
+the answer means and when the provider wants to be asked again, weighs that against the policy's maximum and the caller's
+remaining time, and marks the answer; the router repeats what is marked and waits as long as the mark says. So every other
+answer passes untouched and at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import struct_pb2
 
 from headgate.envoy.pack import any_of, duration, struct, uint32
-from headgate.model.plan import OnExceed, Retry, RetryTrigger, Section, Timeouts
+from headgate.model.plan import AnswerMark, OnExceed, Retry, RetryTrigger, Section, Timeouts
 
 #: Set by the deciding filter on an answer that is to be repeated, and the seconds to wait first.
 MARK, WAIT = "x-hg-retry", "x-hg-wait"
@@ -37,22 +38,39 @@ def decision(section: Section, timeouts: Timeouts) -> struct_pb2.Struct:
     retry = section.retry
     if retry is None:
         return struct_pb2.Struct()
-    inner = struct(
-        {
-            "attempts": retry.attempts,
-            "statuses": _words(str(status) for status in retry.statuses),
-            "methods": _words(retry.methods),
-            "headers": ",".join(f"{header.name.lower()}={header.format}" for header in retry.reset_headers),
-            "hint_max": retry.hint_max,
-            "back_off": retry.on_exceed is OnExceed.BACK_OFF,
-            "timeout": timeouts.request,
-        }
-    )
+    values: dict[str, str | int | bool] = {
+        "attempts": retry.attempts,
+        "statuses": _words(str(status) for status in retry.statuses),
+        "methods": _words(retry.methods),
+        "headers": ",".join(f"{header.name.lower()}={header.format}" for header in retry.reset_headers),
+        "hint_max": retry.hint_max,
+        "back_off": retry.on_exceed is OnExceed.BACK_OFF,
+        "timeout": timeouts.request,
+    }
+    if retry.assumed_wait is not None:
+        values["assumed_wait"] = retry.assumed_wait
+    if retry.marks:
+        values["marks"] = "\n".join(_mark(mark) for mark in retry.marks)
+    inner = struct(values)
     return struct_pb2.Struct(fields={"headgate.retry": struct_pb2.Value(struct_value=inner)})
 
 
 def _words(words: Iterable[str]) -> str:
     return f" {' '.join(words)} "
+
+
+def _mark(mark: AnswerMark) -> str:
+    """As `lua/upstream/mark.lua` reads it."""
+    kind = "h" if mark.header else "f" if mark.field else ""
+    name = mark.header.lower() if mark.header else mark.field
+    statuses = ",".join(str(status) for status in mark.statuses)
+    return "|".join([mark.meaning, statuses, kind, *(_part(text) for text in (name, *mark.texts))])
+
+
+def _part(text: str) -> str:
+    """Percent-encoded where it is not plain text, or would end a part."""
+    plain = (chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in "%|" else f"%{byte:02X}" for byte in text.encode())
+    return "".join(plain)
 
 
 def splits(retry: Retry | None) -> bool:

@@ -39,8 +39,15 @@ def _parts(section: Section) -> Iterable[str]:
     if any(credential.place is not CredentialPlace.HEADER for credential in section.credentials):
         yield "place"
     if section.retry is not None:
+        in_body = any(mark.field for mark in section.retry.marks)
+        if section.retry.body_hint is not None or in_body:
+            yield from ("inflate", "body")
         if section.retry.body_hint is not None:
-            yield from ("inflate", "retry_info")
+            yield "retry_info"
+        if section.retry.marks:
+            yield "mark"
+        if in_body:
+            yield "json"
         yield "retry"
 
 
@@ -57,7 +64,7 @@ def _table(names: _Names) -> str:
     return f"{{{entries}}}"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _source(part: str) -> str:
     """The part without comments and indentation: every cluster that has the filter carries it."""
     text = resources.files("headgate.envoy").joinpath("lua", "upstream", f"{part}.lua").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from harness.plans import endpoint, gateway, opaque, retry, section, to, upstrea
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources, TypeUrl
 from headgate.model.plan import (
+    AnswerMark,
     Breaker,
     Ceilings,
     Credential,
@@ -25,6 +26,7 @@ from headgate.model.plan import (
     Gateway,
     HeaderRules,
     Limit,
+    Meaning,
     Section,
     StatusRange,
     Timeouts,
@@ -103,6 +105,7 @@ def test_what_is_gone_is_forgotten() -> None:
     assert set(resources[TypeUrl.CLUSTER]) == {"demo/u0/default"}
 
 
+PAUSED = AnswerMark(Meaning.PAUSED, (540,))
 TOKEN = Credential("token", "demo/keys#token", CredentialPlace.HEADER, "Authorization", "Bearer ")
 
 
@@ -117,6 +120,9 @@ TOKEN = Credential("token", "demo/keys#token", CredentialPlace.HEADER, "Authoriz
         {"request_headers": HeaderRules(set=(("a", "b"),))},
         {"response_headers": HeaderRules(remove=("a",))},
         {"strip_request_headers": ("a",), "strip_query": ("b",), "strip_cookies": ("c",)},
+        {"retry": retry(503, assumed_wait=5_000)},
+        {"stream_timeouts": Timeouts(request=0, connect=9, stream_idle=1)},
+        {"max_request_body": 1, "max_request_head": 1},
         {"owners": ()},
     ],
     ids=lambda change: next(iter(change)),
@@ -137,7 +143,9 @@ def test_a_policy_leaves_the_cluster_as_it_is(change: dict[str, Any]) -> None:
         {"ceilings": Ceilings(connections=1)},
         {"credentials": (replace(TOKEN, key="x-key"),)},
         {"credentials": (replace(TOKEN, secret="demo/keys#other"),)},
+        {"credentials": (replace(TOKEN, yields=True),)},
         {"retry": None},
+        {"retry": retry(503, marks=(PAUSED,))},
         {"upgrades": ("websocket",), "tls": Tls("test/roots")},
         {"allowed_cidrs": ()},
     ],
@@ -195,6 +203,40 @@ def test_priorities_have_no_gaps_in_envoy() -> None:
     spread = section(endpoint(1, priority=7), endpoint(2, priority=100), endpoint(3, priority=7))
     cluster = cluster_pb2.Cluster.FromString(_cluster(spread))
     assert [(each.priority, len(each.lb_endpoints)) for each in cluster.load_assignment.endpoints] == [(0, 2), (1, 1)]
+
+
+def test_an_edit_of_marks_leaves_the_cluster_alone() -> None:
+    """Which parts a script has depends on where marks are looked for; what they are is the route's."""
+    before = section(endpoint(80), retry=retry(503, marks=(PAUSED,)))
+    other = AnswerMark(Meaning.FINAL, (500,), header="x-why", texts=("no",))
+    assert _cluster(before) == _cluster(replace(before, retry=retry(503, marks=(other, PAUSED))))
+
+
+def test_routes_of_a_section_share_one_configuration() -> None:
+    """A version of its own for streams would have the gateway read the section anew at every change of route."""
+    breaker = Breaker(1, None, (StatusRange(500, 599),), 1, 1, 1)
+    streams = Timeouts(request=90_000, connect=1, stream_idle=1)
+    bounded = section(endpoint(80), breaker=breaker, stream_timeouts=streams, retry=retry(503))
+    plan = upstream(bounded, routes=[replace(to("default", "/live"), streaming=True)])
+    body = render(gateway(plan), RenderMemo())[TypeUrl.ROUTE]["demo/api"].body
+    live, rest = route_pb2.RouteConfiguration.FromString(body).virtual_hosts[0].routes
+    told = [each.metadata.filter_metadata["headgate"].fields for each in (live, rest)]
+    assert told[0]["version"] == told[1]["version"]
+    assert told[0]["config"] == told[1]["config"]
+    assert (told[0]["trial_bound"].number_value, "trial_bound" in told[1]) == (90_000, False)
+    waits = [each.metadata.filter_metadata["headgate.upstream"].fields["headgate.retry"] for each in (live, rest)]
+    assert [each.struct_value.fields["timeout"].number_value for each in waits] == [90_000, 15_000]
+
+
+def test_a_header_that_yields_is_not_taken_away_by_the_route() -> None:
+    yielding = section(
+        endpoint(80),
+        credentials=(replace(TOKEN, key="apikey", prefix=""), replace(TOKEN, yields=True)),
+        strip_request_headers=("authorization", "x-other"),
+    )
+    body = render(gateway(upstream(yielding)), RenderMemo())[TypeUrl.ROUTE]["demo/api"].body
+    (route,) = route_pb2.RouteConfiguration.FromString(body).virtual_hosts[0].routes
+    assert list(route.request_headers_to_remove) == ["x-other", "apikey"]
 
 
 def test_a_reset_is_tried_again_on_a_route_of_its_own() -> None:

@@ -29,7 +29,7 @@ do
     { "TLS_error", "TLSFailure", true, "the TLS handshake with the provider failed" },
     { "rbac_access_denied", "AddressRefused", false, "the provider's name leads to an address that is not allowed" },
     { "failed_to_inject_credential", "CredentialMissing", false, "the credential for this call is not there" },
-    { "response_payload_too_large", "AnswerTooLarge", true, "an error of the provider is too large to be examined" },
+    { "response_payload_too_large", "AnswerTooLarge", true, "the provider's error has this status and a body too large to be examined" },
     { "request_payload_too_large", "BodyTooLarge", false, "the request body is too large to be buffered" },
     { "unexpected_underscore", "BadHeader", false, "a header's name has an underscore, which some servers read as '-'" },
     { "headers_too_large", "HeadersTooLarge", false, "request line and headers are too large" },

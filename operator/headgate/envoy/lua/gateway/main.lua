@@ -213,14 +213,23 @@ local function failed_status(breaker, status)
   end
 end
 
--- The code of an answer that Envoy made, and the failure that it means for the breaker.
-local function judged(headers, section, status)
+-- The code of an answer that Envoy made, and the failure that it means for the breaker; and the status of the answer.
+local function judged(handle, headers, section, status)
   local made = headers:get(NAMES.local_header)
-  if made then
-    local found = failures.read(made, status)
-    return found, found.provider and found.code or nil
+  if not made then
+    return nil, failed_status(section and section.breaker, status), status
   end
-  return nil, failed_status(section and section.breaker, status)
+  local found = failures.read(made, status)
+  if found.code == "AnswerTooLarge" then
+    -- In the middle of the provider's answer: its status is still known, and tells a client more than ours.
+    local seen = handle:streamInfo():dynamicMetadata():get(NAMES.attempt_namespace)
+    local native = tonumber(seen and seen.unread or "")
+    if native then
+      headers:replace(":status", tostring(native))
+      return found, failed_status(section and section.breaker, native), native
+    end
+  end
+  return found, found.provider and found.code or nil, status
 end
 
 local function on_response(handle)
@@ -228,7 +237,8 @@ local function on_response(handle)
   local kept = handle:streamInfo():dynamicMetadata():get(NAMES.call_namespace) or {}
   local section = sections[handle:metadata():get("section") or ""]
   local status = tonumber(headers:get(":status")) or 0
-  local made, failure = judged(headers, section, status)
+  local made, failure
+  made, failure, status = judged(handle, headers, section, status)
   if section and kept.call and not (status >= 100 and status < 200 and status ~= 101) then
     local now, call = clock.now(), read(kept.call)
     breakers.result(section.state, section.breaker, call.generation, call.ticket, failure, now)

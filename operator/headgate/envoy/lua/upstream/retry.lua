@@ -7,6 +7,9 @@
 local POLICY = "headgate.retry"
 local SEEN = "headgate.attempt"
 
+-- What may ask to wait though it is not to be repeated: then the caller is told.
+local SLOW_DOWN = { ["429"] = true, ["503"] = true }
+
 local MONTHS = {
   Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12,
 }
@@ -55,14 +58,14 @@ local function from_header(handle, headers, value, format)
   return number * 1000
 end
 
--- The longest wait that any of the declared headers asks for.
+-- The longest wait that any of the declared headers asks for; nil without one that can be understood.
 local function header_hint(handle, headers, declared)
   local longest
   for name, format in string.gmatch(declared, "([^=,]+)=([^,]+)") do
     local value = headers:get(name)
     local wait = value and from_header(handle, headers, value, format)
-    if wait and wait > 0 and (not longest or wait > longest) then
-      longest = wait
+    if wait then
+      longest = math.max(longest or 0, wait)
     end
   end
   return longest
@@ -73,10 +76,15 @@ function note_attempt(handle, headers)
   local started = headers:get("x-hg-started")
   metadata:set(SEEN, "method", headers:get(":method") or "")
   metadata:set(SEEN, "attempt", headers:get("x-envoy-attempt-count") or "1")
+  metadata:set(SEEN, "unread", "")
   -- The first attempt finds it, and it is taken off the headers then, which all attempts share; the metadata they share too.
   if started then
     metadata:set(SEEN, "started", started)
   end
+end
+
+local function listed(words, word)
+  return string.find(words, " " .. word .. " ", 1, true) ~= nil
 end
 
 -- Whether a wait of so many seconds ends before the caller's time is up. Envoy waits up to half as long again.
@@ -85,37 +93,77 @@ local function fits(handle, policy, seen, seconds)
   return policy.timeout == 0 or not started or seconds * 1500 < policy.timeout - (now_ms(handle) - started)
 end
 
-local function retriable(handle, policy, status)
-  local seen = handle:streamInfo():dynamicMetadata():get(SEEN)
-  if string.find(policy.statuses, " " .. status .. " ", 1, true)
-    and string.find(policy.methods, " " .. seen.method .. " ", 1, true) then
-    return seen
+-- What the answer says: what it means, if more than its status ("safe": repeatable whatever the method; "never"), how many
+-- milliseconds it asks to wait, and whether that is said in a header. The body is read at most once.
+local function said(handle, policy, headers, status, marks)
+  local hint = header_hint(handle, headers, policy.headers)
+  local in_header = hint ~= nil
+  local meaning, in_body
+  if marks then
+    meaning, in_body = head_meaning(marks, headers)
   end
+  if body_text and (in_body or (body_hint and not hint and meaning ~= "never")) then
+    local text = body_text(handle, headers)
+    if text and in_body then
+      meaning = body_meaning(marks, text, meaning)
+    end
+    if text and body_hint and not hint then
+      hint = body_hint(text)
+    end
+  end
+  if not hint and status == "429" then
+    hint = policy.assumed_wait
+  end
+  return meaning, hint, in_header
+end
+
+-- Whether it is repeated: "yes" (and after how many seconds, if that is asked for), "no" where it could be and won't, nil
+-- where it is not to be.
+local function verdict(handle, policy, status, meaning, hint)
+  local seen = handle:streamInfo():dynamicMetadata():get(SEEN)
+  if meaning ~= "safe" and not listed(policy.statuses, status) then
+    return nil
+  elseif meaning ~= "safe" and not listed(policy.methods, seen.method) then
+    -- It may have been done, unless it was refused for its rate. SDKs repeat it all the same, whatever the method.
+    return status ~= "429" and "no" or nil
+  elseif tonumber(seen.attempt) > policy.attempts then
+    return "no"
+  elseif not hint then
+    return "yes"
+  end
+  local seconds = math.ceil(hint / 1000)
+  if hint <= policy.hint_max and fits(handle, policy, seen, seconds) then
+    return "yes", seconds
+  end
+  return policy.back_off and "yes" or "no"
 end
 
 function decide(handle)
   local policy = handle:metadata():get(POLICY)
   local headers = handle:headers()
-  local seen = policy and retriable(handle, policy, headers:get(":status"))
-  if not seen then
+  local status = headers:get(":status")
+  local marks = policy and marks_of and marks_of(policy, status)
+  if not policy or not (marks or SLOW_DOWN[status] or listed(policy.statuses, status)) then
     return
   end
-  if tonumber(seen.attempt) > policy.attempts then
+  local meaning, hint, in_header = said(handle, policy, headers, status, marks)
+  headers = handle:headers() -- The old object died with the body's arrival.
+  if meaning == "never" then
     headers:replace("x-should-retry", "false")
     return
   end
-  local hint = header_hint(handle, headers, policy.headers)
-  if not hint and body_hint then
-    hint = body_hint(handle, headers)
-    headers = handle:headers() -- The old object died with the body's arrival.
+  hint = hint and hint > 0 and hint or nil
+  -- For whoever gets it: the router may not repeat what it is told to (a body too long to be kept, a ceiling on retries).
+  if hint and not in_header and not headers:get("retry-after") then
+    headers:replace("retry-after", tostring(math.ceil(hint / 1000)))
   end
-  local seconds = hint and math.ceil(hint / 1000)
-  if not hint then
+  local repeated, wait = verdict(handle, policy, status, meaning, hint)
+  if repeated == "yes" then
     headers:replace("x-hg-retry", "1")
-  elseif hint <= policy.hint_max and fits(handle, policy, seen, seconds) then
-    headers:replace("x-hg-wait", tostring(seconds))
-    headers:replace("x-hg-retry", "1")
-  elseif policy.back_off then
-    headers:replace("x-hg-retry", "1")
+    if wait then
+      headers:replace("x-hg-wait", tostring(wait))
+    end
+  elseif repeated == "no" then
+    headers:replace("x-should-retry", "false")
   end
 end
