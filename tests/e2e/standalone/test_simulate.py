@@ -34,7 +34,7 @@ kind: UpstreamService
 metadata: {name: quick}
 spec:
   hostname: api.quick.example
-  timeouts: {request: 700ms}
+  timeouts: {request: 2s}
   credentials:
     - name: key
       secretRef: {name: given, key: token}
