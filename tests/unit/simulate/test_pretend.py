@@ -45,7 +45,9 @@ def content(snapshot: Snapshot, ref: ObjectRef = SECRET) -> dict[str, SecretValu
 @pytest.mark.parametrize(("provider", "key"), [("gemini", "g"), ("generic", ANY_KEY), ("unheard-of", ANY_KEY)])
 def test_a_key_that_is_missing_is_made_up_to_the_providers_taste(provider: str, key: str) -> None:
     memo = Memo()
-    world = snapshot(f"hostname: a.example\nprovider: {provider}\ncredentials: [{{name: a, secretRef: {{name: keys, key: token}}}}]")
+    world = snapshot(
+        f"hostname: a.example\nprovider: {provider}\ncredentials: [{{name: a, secretRef: {{name: keys, key: token}}}}]"
+    )
     assert content(fill(world, PROPS, memo)) == {"token": SecretValue(key.encode())}
     assert list(memo.missing) == [MadeUp(SECRET, "token")]
 
