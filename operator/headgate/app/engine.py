@@ -21,6 +21,7 @@ from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources
+from headgate.model.observations import SectionReports
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Plan
@@ -51,6 +52,7 @@ class Outlook:
     plan: Plan
     answers: Answers
     statuses: Mapping[ObjectRef, Status]
+    reports: SectionReports
 
 
 class Around(Protocol):
@@ -138,8 +140,9 @@ class Engine:
             return
         answers = Answers(self._xds.feedback(key) for key in self.plan.gateways)
         now = datetime.now(UTC)
-        self._statuses = statuses(self.plan, answers, self._reports.all(), self._statuses, now, self._status_memo)
-        self._on_outlook(Outlook(self.plan, answers, self._statuses))
+        reports = self._reports.all()
+        self._statuses = statuses(self.plan, answers, reports, self._statuses, now, self._status_memo)
+        self._on_outlook(Outlook(self.plan, answers, self._statuses, reports))
 
     async def _rest(self, seconds: float) -> None:
         """Leave the event loop to the proxies, which it serves too: while thousands of resources are being acknowledged, each

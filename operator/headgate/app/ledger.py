@@ -17,12 +17,13 @@ from pydantic import ValidationError
 
 from headgate.api.kinds import KINDS
 from headgate.app.engine import Outlook
-from headgate.compile.status import Status
+from headgate.compile.status import Status, spell_time
 from headgate.files.records import Record, entry, load
 from headgate.files.source import FolderSource
+from headgate.model.observations import Circuit, SectionReports
 from headgate.model.refs import ObjectRef
 from headgate.standalone.process import myself
-from headgate.standalone.state import StateDirectory, write_atomically
+from headgate.standalone.state import StateDirectory, encoded, write_atomically
 
 _log = structlog.stdlib.get_logger("headgate.run")
 
@@ -33,7 +34,7 @@ class Ledger:
     def __init__(self, state: StateDirectory) -> None:
         self._state = state
         self._lines: dict[ObjectRef, tuple[object, object, str]] = {}
-        self._status = b""
+        self._status = self._sections = b""
         self._records: dict[ObjectRef, tuple[Record, str]] = {}
         self._objects = b""
         #: Files that could not be written the last time.
@@ -81,7 +82,7 @@ class Ledger:
             self._objects = content
 
     def publish(self, source: FolderSource, outlook: Outlook, problems: list[str]) -> None:
-        """Write the status file."""
+        """Write the status file, and which sections are not well."""
         lines = {}
         for ref, item in sorted(source.world.items.items()):
             if not item.ours:
@@ -98,6 +99,9 @@ class Ledger:
         content = f'{{"problems": {json.dumps(problems, ensure_ascii=False)},\n"objects": [\n{objects}\n]}}\n'.encode()
         if content != self._status and self._written(self._state.status_file, content):
             self._status = content
+        content = encoded({"sections": _unwell(outlook.reports)})
+        if content != self._sections and self._written(self._state.sections_file, content):
+            self._sections = content
 
     def _written(self, path: Path, content: bytes) -> bool:
         try:
@@ -111,6 +115,23 @@ class Ledger:
             return False
         self._unwritten.discard(path)
         return True
+
+
+def _unwell(reports: SectionReports) -> list[dict[str, str]]:
+    """The sections whose breaker is not closed, one entry for each proxy that says so. Nothing that moves with calls."""
+    found = [
+        {
+            "gateway": gateway,
+            "section": section,
+            "circuit": each.circuit.value,
+            "since": spell_time(each.since),
+            "failure": each.failure,
+        }
+        for (gateway, section), said in reports.items()
+        for each in said
+        if each.circuit in (Circuit.OPEN, Circuit.HALF_OPEN)
+    ]
+    return sorted(found, key=lambda entry: (entry["gateway"], entry["section"], entry["since"]))
 
 
 def _joined(lines: Iterable[str]) -> str:

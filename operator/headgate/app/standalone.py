@@ -92,7 +92,13 @@ class Standalone:
         SecretProblem, PortTaken, OSError."""
         self._state.prepare()
         with self._state.lock(), self._signals(), self._simulating() as simulated:
-            self._ledger.begin(folder=str(self._options.folder.absolute()), started=_now(), **simulated)
+            self._ledger.begin(
+                folder=str(self._options.folder.absolute()),
+                started=_now(),
+                listen=self._options.settings.listen,
+                secrets=[each.spelled for each in self._options.secrets],
+                **simulated,
+            )
             self._make()
             self._source.load()
             self._state.xds_socket.unlink(missing_ok=True)  # a crash leaves it; the lock says that nobody listens

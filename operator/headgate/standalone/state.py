@@ -1,8 +1,9 @@
 """The state directory: what one run leaves for the next, for `headgate get`, and for an Envoy that outlives its parent.
 
     lock            held for as long as a run lives
-    run.json        who runs: process, folder, addresses
+    run.json        who runs: process, folder, address, and which Secrets came by option (names only)
     status.json     every object with its status, as `get` shows it
+    sections.json   the sections whose breaker is not closed
     objects.json    the last good version of every object and the file it came from; no Secrets
     pki/            the authority of the xDS port
     gateways/H/     one gateway (H is a hash of its key): identity/, bootstrap.json, envoy.json, envoy.log
@@ -49,6 +50,11 @@ class StateDirectory:
     def status_file(self) -> Path:
         """Every object with its status."""
         return self.root / "status.json"
+
+    @property
+    def sections_file(self) -> Path:
+        """The sections whose breaker is not closed."""
+        return self.root / "sections.json"
 
     @property
     def run_file(self) -> Path:
