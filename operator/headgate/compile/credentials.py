@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headgate.api.conditions import Reason
 from headgate.api.credential import Credential as CredentialSpec
-from headgate.compile import data
+from headgate.compile import data, spelling
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.compile.headers import reserved
 from headgate.compile.origins import Layer, Sink, settled, union
@@ -41,7 +41,7 @@ class _Place:
     companions: tuple[Companion, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.location.place.value} {self.location.key}"
+        return spelling.location(self.location.place, self.location.key, self.location.prefix)
 
 
 def fill(context: Context, draft: Draft) -> None:

@@ -226,6 +226,15 @@ def _targets(policy: Policy[PolicySpec], world: _Targets) -> Iterable[tuple[Obje
     return found
 
 
+def aims(snapshot: Snapshot, declared: Declared[Any]) -> tuple[tuple[ObjectRef, str | None], ...]:
+    """The targets, and their sections, that the current version names, whether it is in force or not; none if it can't be
+    read."""
+    if isinstance(declared.current, Broken):
+        return ()
+    policy = _policy(declared.current, declared.ref, declared.revision)
+    return tuple(_targets(policy, _Targets(snapshot)))
+
+
 def _on_object(by_section: Mapping[str | None, list[Policy[PolicySpec]]], *, exclusive: bool) -> OnObject[PolicySpec]:
     kept = {name: tuple(policies[:1] if exclusive else policies) for name, policies in by_section.items()}
     every = [(name or "", policy) for name, policies in kept.items() for policy in policies]

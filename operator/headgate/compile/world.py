@@ -17,6 +17,7 @@ from headgate.compile import policies as policies_
 from headgate.compile.draft import Compiled
 from headgate.compile.gateways import Gateways
 from headgate.compile.memo import Memo, Slot
+from headgate.compile.origins import Notes
 from headgate.compile.outcome import Outcome
 from headgate.compile.policies import Policies
 from headgate.compile.tls import everyones
@@ -24,7 +25,7 @@ from headgate.compile.upstream import compile_upstream, references
 from headgate.model.plan import Gateway, SecretMaterial, Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Snapshot
-from headgate.model.verdict import Plan
+from headgate.model.verdict import Plan, Verdict
 from headgate.providers.registry import BUILT_IN, Profiles
 
 
@@ -51,6 +52,35 @@ def compile_snapshot(snapshot: Snapshot, memo: Memo, profiles: Profiles = BUILT_
     memo.current, memo.older = compiler.current, compiler.older
     memo.plan, memo.outcomes, memo.verdicts = plan, outcomes, record
     return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One upstream, compiled for whoever wants to know why. `notes` are of the version in force, or of the current one where
+    none is; None if that could not be read. `verdicts` are right where they concern this upstream."""
+
+    outcome: Outcome
+    notes: Notes | None
+    verdicts: Mapping[ObjectRef, Verdict]
+    gateways: Gateways
+    policies: Policies
+
+
+def examine(snapshot: Snapshot, key: str, profiles: Profiles = BUILT_IN) -> Examined:
+    """Compile one upstream (`namespace/name`), with notes. KeyError if it isn't declared."""
+    around = _surroundings(snapshot, Memo(), profiles)
+    compiler = _Compiler(snapshot, Memo(), around, profiles, {})
+    outcome = compiler.outcome(key, snapshot.upstreams[key])
+    record = verdicts.of_all(snapshot, {key: outcome}, around.gateways, around.policies, Memo())
+    older = outcome.older is not None and outcome.in_force is outcome.older
+    revision = outcome.declared.last_good_revision if older else outcome.declared.revision
+    return Examined(
+        outcome,
+        compiler.notes.get(revision) if compiler.notes else None,
+        MappingProxyType({ref: verdict for ref, (_, verdict) in record.items()}),
+        around.gateways,
+        around.policies,
+    )
 
 
 def _little(snapshot: Snapshot, memo: Memo, around: _Surroundings, profiles: Profiles) -> Plan | None:
@@ -93,9 +123,18 @@ def _surroundings(snapshot: Snapshot, memo: Memo, profiles: Profiles) -> _Surrou
 
 
 class _Compiler:
-    """One run over the upstreams. `current` and `older` become what the next run may use: this one's, and no more."""
+    """One run over the upstreams. `current` and `older` become what the next run may use: this one's, and no more. `notes`,
+    where given, are filled by revision."""
 
-    def __init__(self, snapshot: Snapshot, memo: Memo, around: _Surroundings, profiles: Profiles) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        memo: Memo,
+        around: _Surroundings,
+        profiles: Profiles,
+        notes: dict[str, Notes] | None = None,
+    ) -> None:
+        self.notes = notes
         self._snapshot, self._memo, self._around, self._profiles = snapshot, memo, around, profiles
         self._gateways, self._policies = around.gateways, around.policies
         self._known = (memo.current, memo.older) if around.usable else ({}, {})
@@ -156,8 +195,9 @@ class _Compiler:
         fallback = tuple(older for _, older in revisions)
         if known is None or known.stamp != stamp or not (known.independent or known.fallback == fallback):
             self._memo.compiled += 1
+            notes = None if self.notes is None else self.notes.setdefault(revision, Notes())
             compiled = compile_upstream(
-                ref, version, gateway, attached, self._snapshot.data, self._profiles, self._snapshot.settings
+                ref, version, gateway, attached, self._snapshot.data, self._profiles, self._snapshot.settings, notes
             )
             if before is not None and before.compiled.upstream == compiled.upstream:
                 # Nothing of it has changed for the proxies, and by this they see so at once.
