@@ -3,6 +3,9 @@
 It costs a Lua VM per cluster and thread (the docs have the figures), so a section gets it only if it retries (`retry.py`) or
 has a credential in query or cookies: Envoy's own mutations write the caller's query back decoded, and add to a cookie
 again at every attempt.
+
+Beyond the VM every kilobyte of text costs six, because Envoy keeps the text in several places, and what it compiles to as
+much again: so a script has the parts that its section needs and no more, and marks are data of the route.
 """
 
 from __future__ import annotations
