@@ -30,7 +30,8 @@ _POSTGREST_ERRORS = "https://docs.postgrest.org/en/stable/references/errors.html
 _SELF_HOSTED = "https://github.com/supabase/supabase/tree/master/docker/volumes/api/envoy"
 
 _EDGE = (521, 522, 523)
-_COULD_NOT_CONNECT = ("PGRST000", "PGRST001", "PGRST002")
+# Not PGRST001, for all that the documentation says: it is also what a connection that is lost during a call becomes.
+_COULD_NOT_CONNECT = ("PGRST000", "PGRST002")
 _NO_CONNECTION_FREE = ("PGRST003",)
 
 
@@ -192,8 +193,9 @@ SUPABASE = Profile(
         ),
         Fact(
             "nothing-ran",
-            "`PGRST000` to `PGRST002` (503) and `PGRST003` (504): no connection to the database, so nothing ran. SQLSTATEs"
-            " `08...` are 503 too, and may come after the call was done.",
+            "`PGRST000`, `PGRST002` (503) and `PGRST003` (504): no connection to the database, or no schema yet, so nothing"
+            " ran. `PGRST001`, `57P01` and the SQLSTATEs `08...` are 503 too, and may come in the middle of a call or after"
+            " it was done.",
             _POSTGREST_ERRORS,
         ),
         Fact(
