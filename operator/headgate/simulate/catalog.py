@@ -15,6 +15,8 @@ from headgate.simulate.supabase_tokens import PUBLISHABLE_KEY
 
 #: The models that a simulated Gemini has in a run: more than tests need, for whoever tries one of their own.
 MODELS = (*gemini.MODELS, "gemini-2.5-flash-lite", "gemini-2.0-flash", "gemini-3-pro-preview")
+#: In so many pieces a stream of its models comes: enough to be seen coming.
+CHUNKS = 10
 #: What a host without a simulation of its own is called in lists.
 GENERIC = "generic"
 
@@ -35,7 +37,7 @@ SIMULATIONS: tuple[Simulation, ...] = (
         "gemini",
         re.compile(r"generativelanguage\.googleapis\.com"),
         "simulated-gemini-key",
-        lambda ca, host: gemini.SimulatedGemini(ca, models=MODELS),
+        lambda ca, host: gemini.SimulatedGemini(ca, models=MODELS, chunks=CHUNKS),
     ),
     Simulation(
         "cloudflare",

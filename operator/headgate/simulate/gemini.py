@@ -65,13 +65,15 @@ class SimulatedGemini(SimulatedProvider):
         client_ca: bytes | None = None,
         alpn: Sequence[str] = ("h2", "http/1.1"),
         origin: str = f"https://{HOST}",
+        chunks: int = 3,
     ) -> None:
-        """`origin` is what absolute URLs in answers begin with: the provider's public name, wherever this listens."""
+        """`origin` is what absolute URLs in answers begin with: the provider's public name, wherever this listens.
+        `chunks`: in how many pieces a stream comes, unless a model's script says otherwise."""
         self.keys = frozenset(keys)
         self.origin = origin
         self.store = FileStore()
         self._models_lock = threading.Lock()
-        self._models = {name: ModelScript(name) for name in models}
+        self._models = {name: ModelScript(name, Ok(chunks=chunks)) for name in models}
         super().__init__(
             _application(self),
             addresses=addresses,

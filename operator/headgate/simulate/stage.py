@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headgate.simulate.behaviours import Call, as_app, respond
 from headgate.simulate.keys import Keys, found
+from headgate.simulate.pace import paced
 from headgate.simulate.provider import Failing
 from headgate.simulate.redirect import Slot
 from headgate.simulate.script import CallRecord, HostRecord, Script
@@ -92,7 +93,7 @@ class Stage:
             await send(message)
 
         if script is None:
-            await app(scope, receive, noting)
+            await app(scope, receive, paced(noting))
             return
         if script.delay:
             await asyncio.sleep(script.delay)
@@ -104,7 +105,7 @@ class Stage:
         elif script.status is not None:
             await _failure(script, script.status, fails, path)(scope, receive, _with(script.headers, noting))
         else:
-            await app(scope, receive, noting)
+            await app(scope, receive, paced(noting))
 
     def _take(self, method: str, path: str) -> Script | None:
         with self._lock:

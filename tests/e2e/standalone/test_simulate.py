@@ -18,6 +18,7 @@ from google.genai import errors, types
 from harness.dns import DnsServer
 from harness.headgate import Headgate
 from headgate.simulate.client import Control, ControlProblem
+from headgate.simulate.pace import PACE
 from headgate.simulate.script import Script
 from headgate.standalone.state import StateDirectory
 
@@ -188,9 +189,13 @@ def test_the_real_client_is_answered(simulated: Headgate, control: Control) -> N
     before = control.count(GEMINI)
     with gemini(simulated) as client:
         assert client.models.generate_content(model=MODEL, contents="one two").text == "echo: one two"
-        pieces = [each.text for each in client.models.generate_content_stream(model=MODEL, contents="three four five")]
-    assert len(pieces) == 3
-    assert "".join(str(each) for each in pieces) == "echo: three four five"
+        pieces, came = [], []
+        for piece in client.models.generate_content_stream(model=MODEL, contents="three four five"):
+            pieces.append(piece.text)
+            came.append(time.monotonic())
+    # A word at a time, and each when it is said.
+    assert pieces == ["echo:", " three", " four", " five"]
+    assert came[-1] - came[0] >= 2 * PACE
     assert control.count(GEMINI) == before + 2
     unary, streamed = control.calls(GEMINI)[-2:]
     assert (unary.method, unary.path, unary.status) == ("POST", f"/v1/models/{MODEL}:generateContent", 200)

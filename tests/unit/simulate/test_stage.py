@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from pydantic import ValidationError
+from starlette.types import Message
 
 from headgate.model.plan import CredentialPlace
 from headgate.model.secret import SecretValue
 from headgate.simulate.behaviours import as_app, echo
 from headgate.simulate.keys import Keys
+from headgate.simulate.pace import PACE, paced
 from headgate.simulate.provider import SimulatedProvider
 from headgate.simulate.redirect import Slot
 from headgate.simulate.script import Script
@@ -128,3 +131,39 @@ def test_keys_stay_good_and_the_invalid_one_never_is() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "pauses"),
+    [
+        ([(b"content-type", b"text/event-stream")], 2),
+        ([(b"Content-Type", b"application/json; charset=UTF-8")], 2),
+        ([(b"content-type", b"application/json"), (b"content-length", b"3")], 0),
+        ([(b"content-type", b"application/octet-stream")], 0),
+        ([], 0),
+    ],
+)
+def test_a_stream_comes_a_piece_at_a_time_and_all_else_at_once(
+    headers: list[tuple[bytes, bytes]], pauses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sent: list[Message] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def answer() -> None:
+        sending = paced(send)
+        for message in messages:
+            await sending(message)
+
+    messages: list[Message] = [{"type": "http.response.start", "status": 200, "headers": headers}]
+    messages += [{"type": "http.response.body", "body": body, "more_body": True} for body in (b"", b"1", b"2", b"3")]
+    messages.append({"type": "http.response.body", "body": b"", "more_body": False})
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    asyncio.run(answer())
+    assert sent == messages
+    assert slept == [PACE] * pauses
