@@ -89,7 +89,7 @@ def watch(state: StateDirectory, question: Question) -> None:
         yield_on_timeout=True,
     )
     while True:
-        alive = _process(state) is not None
+        alive = process_of(state) is not None
         if was_alive and not alive:
             _warn_if_over(state)
         was_alive = alive
@@ -152,14 +152,15 @@ def _objects(state: StateDirectory) -> list[Entry]:
         raise Failure(f"{state.status_file} is damaged: `headgate run` writes it anew") from None
 
 
-def _process(state: StateDirectory) -> ProcessId | None:
+def process_of(state: StateDirectory) -> ProcessId | None:
+    """The run on a state directory, if it is alive."""
     run = state.read(state.run_file)
     process = ProcessId.from_json(run.get("process")) if isinstance(run, dict) else None
     return process if process is not None and process.alive() else None
 
 
 def _warn_if_over(state: StateDirectory) -> None:
-    if _process(state) is not None:
+    if process_of(state) is not None:
         return
     written = datetime.fromtimestamp(state.status_file.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     print(f"headgate run is not running on {state.root}: this is how things stood at {written}", file=sys.stderr)

@@ -1,0 +1,207 @@
+"""What the run on a state directory serves, or last served: its folder as the run would read it, and what it said.
+
+Reads only. The folder is read as the next run would read it, with what the run remembers of it; values of Secrets that came
+by option are not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from headgate.api.conditions import ConditionStatus
+from headgate.cli.explained import Live
+from headgate.cli.fail import Failure
+from headgate.cli.getting import process_of
+from headgate.cli.inputs import settings
+from headgate.cli.table import age
+from headgate.compile.explanation import Explanation, Problem, Shown
+from headgate.files.folder import Folder, FolderProblem
+from headgate.files.records import load
+from headgate.files.source import FolderSource
+from headgate.model.refs import ObjectRef
+from headgate.model.secret import SecretValue
+from headgate.model.snapshot import DataEntry, DataObject, Snapshot
+from headgate.standalone.state import StateDirectory
+from headgate.store import Store
+
+Entry = Mapping[str, Any]
+#: What stands for the value of a Secret that is known to the run alone.
+_PLACEHOLDER = SecretValue(b"known-to-the-run")
+
+
+class Served:
+    """One state directory. Failure if nothing has ever run on it, or its folder is gone."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        run = state.read(state.run_file)
+        if not isinstance(run, dict) or not isinstance(run.get("folder"), str):
+            raise Failure(
+                f"nothing has run on the state directory {state.root} yet: start `headgate run`, name another "
+                "--state-dir, or explain a folder with -f"
+            )
+        self._state, self._run = state, run
+        self.alive = process_of(state) is not None
+        self._records = load(state.read(state.objects_file))
+        self._source = self._load(Path(run["folder"]))
+
+    def _load(self, folder: Path) -> FolderSource:
+        listen = self._run.get("listen")
+        place = (
+            (str(listen[0]), int(listen[1])) if isinstance(listen, list) and len(listen) == 2 else ("127.0.0.1", 8080)
+        )
+        before: dict[str, list[Mapping[str, Any]]] = {}
+        for record in self._records.values():
+            if record.manifest is not None:
+                before.setdefault(record.file, []).append(record.manifest)
+        self._store = Store(settings(place))
+        source = FolderSource(Folder(folder, (), before), self._store, self._records, lambda *_: None)
+        try:
+            source.load()
+        except FolderProblem as problem:
+            raise Failure(f"the folder of the run on {self._state.root}: {problem}") from None
+        return source
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """What is declared, as the run reads it."""
+        found = self._store.snapshot()
+        data = dict(found.data)
+        for ref, key in self._given():
+            entry = data.get(ref, DataEntry(None))
+            values = {**(entry.current.data if entry.current else {}), key: _PLACEHOLDER}
+            data[ref] = replace(entry, current=DataObject(ref, "given", MappingProxyType(values)))
+        return replace(found, data=MappingProxyType(data))
+
+    def _given(self) -> Iterator[tuple[ObjectRef, str]]:
+        """The Secrets, and their keys, that came by option."""
+        for each in self._run.get("secrets") or ():
+            namespace, name, key = str(each).split("/", 2)
+            yield ObjectRef("Secret", namespace, name), key
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its providers are simulated."""
+        return "control" in self._run
+
+    # What the run said
+
+    @cached_property
+    def _said(self) -> Mapping[ObjectRef, Entry]:
+        status = self._state.read(self._state.status_file)
+        entries = status.get("objects") if isinstance(status, dict) else None
+        found = {}
+        for each in entries if isinstance(entries, list) else ():
+            try:
+                meta = each["metadata"]
+                found[ObjectRef(each["kind"], meta["namespace"], meta["name"])] = each
+            except (KeyError, TypeError):
+                continue
+        return found
+
+    def condition(self, ref: ObjectRef, kind: str) -> Entry:
+        """A condition as the run last said it; empty if it didn't."""
+        found = self._said.get(ref, {}).get("status", {}).get("conditions", ())
+        return next((each for each in found if each.get("type") == kind), {})
+
+    def live(self, found: Explanation) -> Live:
+        """What is known of an upstream beyond its declaration."""
+        refs = _refs(found)
+        changed = self._changed(refs)
+        status = self._said.get(found.ref, {}).get("status", {})
+        in_force, sure = self._in_force(found, changed)
+        return Live(
+            in_force=in_force,
+            sure=sure,
+            health=self._health(found.ref, status),
+            circuit=status.get("circuit", ""),
+            problems=tuple(self._problems(found, refs, fresh=not self.alive or bool(changed))),
+            circuits=self._circuits(found),
+            notes=tuple(self._notes(refs, changed)),
+        )
+
+    def _changed(self, refs: Sequence[ObjectRef]) -> list[str]:
+        """What is not as the run last read it."""
+        items = self._source.world.items
+        words = []
+        for ref in refs:
+            record, item = self._records.get(ref), items.get(ref)
+            if item is not None and (record is None or record.digest != item.digest):
+                words.append(f"{ref} was {'changed' if record else 'added'}")
+        namespaces = {ref.namespace for ref in refs}
+        words += [f"{ref} was removed" for ref in self._records if ref not in items and ref.namespace in namespaces]
+        return words
+
+    def _in_force(self, found: Explanation, changed: list[str]) -> tuple[str, bool | None]:
+        programmed = self.condition(found.ref, "Programmed")
+        if not self.alive:
+            return f"not known: headgate run is not running on {self._state.root}", None
+        if changed:
+            return "not all of it: the folder is not as the run last read it", None
+        if programmed.get("status") == ConditionStatus.TRUE.value and found.shown is Shown.CURRENT:
+            return "yes: every proxy has it", True
+        message = programmed.get("message") or "the run has not said so yet"
+        return f"{'no' if programmed.get('status') == ConditionStatus.FALSE.value else 'not known'}: {message}", False
+
+    def _health(self, ref: ObjectRef, status: Entry) -> str:
+        health, message = status.get("health", ""), self.condition(ref, "Healthy").get("message", "")
+        return f"{health}: {message}" if message else str(health)
+
+    def _problems(self, found: Explanation, refs: Iterable[ObjectRef], *, fresh: bool) -> Iterator[Problem]:
+        """The run's own words where they are of what is shown; of policies compile knows which targets are meant."""
+        own = {found.ref, ObjectRef("IntegrationGateway", *found.gateway.split("/", 1)) if found.gateway else found.ref}
+        if fresh or found.ref not in self._said:
+            yield from (each for each in found.problems if not self._about_given(each))
+            return
+        for ref in sorted(own, key=lambda each: each.kind, reverse=True):
+            for kind in ("Accepted", "ResolvedRefs"):
+                yield from self._wrong(ref, kind)
+        yield from (each for each in found.problems if each.ref not in own)
+        for ref in refs:
+            if ref not in own and self.condition(ref, "Programmed").get("reason") == "RejectedByProxy":
+                yield from self._wrong(ref, "Programmed")
+
+    def _about_given(self, problem: Problem) -> bool:
+        """Whether it is about a Secret whose value the run has and this command has not."""
+        if problem.condition != "ResolvedRefs":
+            return False
+        return self.simulated or any(f"{ref}" in problem.message for ref, _ in self._given())
+
+    def _wrong(self, ref: ObjectRef, kind: str) -> Iterator[Problem]:
+        found = self.condition(ref, kind)
+        if found and found.get("status") != ConditionStatus.TRUE.value:
+            status = ConditionStatus(found["status"])
+            yield Problem(ref, kind, status, str(found.get("reason", "")), str(found.get("message", "")))
+
+    def _circuits(self, found: Explanation) -> dict[str, str]:
+        """The breakers that are not closed, by section."""
+        data = self._state.read(self._state.sections_file)
+        entries = data.get("sections") if isinstance(data, dict) else None
+        circuits = {}
+        for each in entries if isinstance(entries, list) and self.alive else ():
+            upstream, _, section = str(each.get("section", "")).rpartition("/")
+            if upstream == found.ref.key and each.get("gateway") == found.gateway:
+                why = f" ({each['failure']})" if each.get("failure") else ""
+                circuits[section] = f"{each.get('circuit')} for {age(str(each.get('since')), datetime.now(UTC))}{why}"
+        return circuits
+
+    def _notes(self, refs: Sequence[ObjectRef], changed: list[str]) -> Iterator[str]:
+        if not self.alive:
+            written = datetime.fromtimestamp(self._state.run_file.stat().st_mtime).astimezone()
+            yield f"health and circuit are those that the run of {written:%Y-%m-%d %H:%M:%S} said last"
+        if changed:
+            yield f"the folder differs from what the run last read: {', '.join(changed)}"
+        if self.simulated:
+            yield "providers are simulated: calls go to this machine, with made-up keys"
+        yield from (str(each) for each in self._source.world.problems if each.ref is None or each.ref in refs)
+
+
+def _refs(found: Explanation) -> list[ObjectRef]:
+    """All objects that an explanation is made of."""
+    gateway = [ObjectRef("IntegrationGateway", *found.gateway.split("/", 1))] if found.gateway else []
+    return [found.ref, *gateway, *(each.policy for each in found.policies)]
