@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 
 from rich.console import Console
+from rich.markup import escape
 
-from demo.scenes import SCENES
 from demo.stage import ClaimFailed, Stage
 from headgate.simulate.client import ControlProblem
 
@@ -17,6 +16,9 @@ def play(console: Console) -> None:
     """The whole demo; ClaimFailed where it is not as it should be."""
     begun = time.monotonic()
     with Stage(console) as stage:
+        from demo.scenes import SCENES  # a second's work, done while the gateway starts
+
+        stage.curtain()
         for number, (title, scene) in enumerate(SCENES, start=1):
             stage.scene(number, title)
             scene(stage)
@@ -27,7 +29,7 @@ def play(console: Console) -> None:
 
 
 def _stay(console: Console, stage: Stage) -> None:
-    console.print("\nIt stays up until Ctrl-C. In another terminal:")
+    console.print("\nIt stays up until Ctrl-C, and what it says is shown here. In another terminal:")
     model = "shop/gemini/v1beta/models/gemini-2.5-flash"
     for line in (
         f'curl -N \'{stage.url}/{model}:streamGenerateContent?alt=sse\' -d \'{{"contents":[{{"parts":[{{"text":"hi"}}]}}]}}\'',
@@ -38,7 +40,7 @@ def _stay(console: Console, stage: Stage) -> None:
     ):
         stage.command(line)
     try:
-        signal.pause()
+        stage.follow()
     except KeyboardInterrupt:
         console.print()
 
@@ -48,10 +50,13 @@ def main() -> int:
     try:
         play(console)
     except (ClaimFailed, ControlProblem) as failed:
-        console.print(f"[bold red]The demo failed:[/] {failed}", markup=True, soft_wrap=True)
+        console.print(f"[bold red]The demo failed:[/] {escape(str(failed))}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as failed:  # noqa: BLE001 - whatever breaks a scene off, it did not hold
+        console.print(f"[bold red]The demo failed:[/] {escape(repr(failed))}", soft_wrap=True)
+        return 1
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import httpx
 from google import genai
 
 from demo.stage import Stage
+from headgate.simulate.pace import PACE
 
 GEMINI = "generativelanguage.googleapis.com"
 CLOUDFLARE = "api.cloudflare.com"
@@ -34,21 +36,25 @@ def streamed(stage: Stage) -> None:
         "Google's own Python client, with nothing but its base URL changed. It has no key: the gateway puts it in."
     )
     stage.command("genai.Client(api_key='unused', http_options={'base_url': '" + f"{stage.url}/shop/gemini" + "'})")
-    begun, text, chunks = time.monotonic(), "", 0
+    begun, pieces, came = time.monotonic(), [], []
     with client(stage) as gemini:
         for chunk in gemini.models.generate_content_stream(
-            model=FLASH, contents="Tell me about headgates, in a stream."
+            model=FLASH, contents="Tell me about headgates, one word after the other."
         ):
-            chunks += 1
-            text += chunk.text or ""
-            stage.output(f"{time.monotonic() - begun:5.2f} s  {chunk.text!r}")
-    stage.claim(f"the answer came in {chunks} pieces", chunks > 1 and "headgates" in text)
+            pieces.append(chunk.text or "")
+            came.append(time.monotonic() - begun)
+            stage.output(f"{came[-1]:5.2f} s  {pieces[-1]!r}")
+    spread = came[-1] - came[0]
+    stage.claim(
+        f"the answer came in {len(pieces)} pieces, over {spread:.1f} s: each when the provider said it",
+        len(pieces) > 3 and "headgates" in "".join(pieces) and spread > (len(pieces) - 1) * PACE / 2,
+    )
     last = stage.control.calls(GEMINI)[-1]
     stage.claim(
         "the provider, which refuses keys that it does not know, found one in x-goog-api-key",
         last.status == 200 and any("x-goog-api-key" in place for place in last.credentials),
     )
-    stage.headgate("get", "upstreams")
+    stage.shows("gemini", "Healthy")
 
 
 def waits(stage: Stage) -> None:
@@ -59,24 +65,27 @@ def waits(stage: Stage) -> None:
         answer = gemini.models.generate_content(model=FLASH, contents="hello")
     took, calls = time.monotonic() - begun, stage.control.count(GEMINI) - before
     stage.output(f"{took:5.2f} s  {answer.text!r}")
-    stage.claim("the application got its answer and never saw the 429", answer.text)
+    statuses = [each.status for each in stage.control.calls(GEMINI)[-calls:]]
+    stage.claim("the application got its answer and never saw the 429", answer.text and statuses == [429, 200])
     stage.claim(
-        f"the gateway waited as long as the provider asked ({took:.1f} s) and called it twice", took >= 2 and calls == 2
+        f"the gateway called twice, and between them waited for the 2 s or a little more ({took:.1f} s)", took >= 2
     )
     stage.headgate("get", "upstreams")
 
 
 def outage(stage: Stage) -> None:
-    stage.tell(f"{FLASH} goes down. Each failed call is retried; after five of them the breaker opens.")
+    stage.tell(f"{FLASH} goes down. Each call is retried, in vain; after five of them the breaker opens.")
     stage.control.fail(GEMINI, status=503, until="cleared", path=f"/v1beta/models/{FLASH}")
+    before, failed = stage.control.count(GEMINI), 0
     answer = models(stage, FLASH)
-    failed = 0
     while answer.status_code == 503 and "CircuitOpen" not in answer.text and failed < 20:
         failed += 1
         stage.output(f"503 from the provider: {answer.json()['error']['message']}")
         answer = models(stage, FLASH)
     stage.output(f"{answer.status_code} from the gateway: {answer.json()['error']['message']}")
     stage.claim(f"open after {failed} failed calls", failed == 5 and answer.json()["error"]["code"] == "CircuitOpen")
+    tried = stage.control.count(GEMINI) - before
+    stage.claim(f"each was retried before: the provider got {tried} calls", tried == failed * 4)
     before, begun = stage.control.count(GEMINI), time.monotonic()
     refused = [models(stage, FLASH) for _ in range(20)]
     each = (time.monotonic() - begun) / len(refused) * 1000
@@ -84,12 +93,12 @@ def outage(stage: Stage) -> None:
     stage.claim(f"20 more calls were refused with Retry-After in {each:.1f} ms each", open_still)
     stage.claim("and the provider was left alone: 0 calls", stage.control.count(GEMINI) == before)
     stage.claim(f"{PRO}, a section of its own, goes on", models(stage, PRO).status_code == 200)
-    stage.shows("gemini", "Open")
+    stage.shows("gemini", "Degraded", "Open 1/")
     stage.tell("The provider recovers. The breaker lets one call through to see, and closes.")
     stage.control.clear(GEMINI)
     stage.wait(lambda: models(stage, FLASH).status_code == 200, "the breaker to close")
     stage.claim("closed again", models(stage, FLASH).status_code == 200)
-    stage.shows("gemini", "Closed")
+    stage.shows("gemini", "Healthy", "Closed")
 
 
 def limited(stage: Stage) -> None:
@@ -99,11 +108,14 @@ def limited(stage: Stage) -> None:
     passed = [one for one in answers if one.status_code == 200]
     refused = [one for one in answers if one.status_code == 429]
     stage.claim(
-        f"70 calls at once: {len(passed)} passed, {len(refused)} were refused", len(passed) + len(refused) == 70
+        f"70 calls in a row: {len(passed)} passed, {len(refused)} were refused", len(passed) + len(refused) == 70
     )
     stage.claim("about 50 passed (4 a second come back)", 50 <= len(passed) < 70)
     stage.output(refused[0].text)
-    stage.claim("a refusal says when to come back: Retry-After: " + refused[0].headers["retry-after"], True)
+    waits = {one.headers.get("retry-after") for one in refused}
+    stage.claim(
+        f"each refusal says when to come back: Retry-After: {refused[0].headers.get('retry-after')}", None not in waits
+    )
     got = stage.control.count(CLOUDFLARE) - before
     stage.claim(f"Cloudflare got {got} calls: those that passed, and no other", got == len(passed))
     stage.headgate("get", "upstreams")
@@ -158,6 +170,7 @@ def _tries(stage: Stage) -> int:
     models(stage, FLASH)
     tries = _calls(stage) - before
     stage.control.clear(GEMINI)
+    models(stage, FLASH)  # failures in a row would open the breaker
     return tries
 
 
@@ -174,10 +187,12 @@ def broken(stage: Stage) -> None:
     stage.output(line)
     stage.claim("the run names the file, the line and what to do", "gemini.yaml" in line)
     stage.claim("calls go on, under the policy as it was: retries still work", _tries(stage) == 2)
-    stage.headgate("get", "retrypolicies")
+    table = stage.headgate("get", "retrypolicies")
+    stage.claim("and so does its status", re.search(r"^ *gemini +False +False +InvalidSpec ", table, re.MULTILINE))
     stage.headgate("get", "upstreams")
     since = len(stage.lines)
     stage.edit("gemini.yaml", "attempts: many", "attempts: 3")
+    stage.output(stage.said("mended", since))
 
 
 SCENES: tuple[tuple[str, Callable[[Stage], None]], ...] = (

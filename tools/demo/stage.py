@@ -85,7 +85,8 @@ class Stage:
         return self._control
 
     def _start(self) -> None:
-        self.command("headgate run -f manifests/examples --simulate")
+        self.tell("A copy of manifests/examples is served; what is edited below is the copy.")
+        self.command("headgate run -f apis --simulate")
         self._run = subprocess.Popen(
             [
                 *(sys.executable, "-m", "headgate", "run", "-f", str(self.apis), "--simulate"),
@@ -100,9 +101,22 @@ class Stage:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._reader.start()
+
+    def curtain(self) -> None:
+        """Wait until the run serves, and show what it said. Before anything else that is done with it."""
         self.wait(lambda: "ready" in self.lines, "the run to be ready")
         self.output("\n".join(self.lines))
         self._control = Control.of(self.state)
+
+    def follow(self) -> None:
+        """Show what the run says from now on, until interrupted. ClaimFailed if it ends by itself."""
+        shown = len(self.lines)
+        while self._run is not None and self._run.poll() is None:
+            fresh = self.lines[shown:]
+            self.output("\n".join(fresh))
+            shown += len(fresh)
+            time.sleep(0.1)
+        raise ClaimFailed("the run has ended")
 
     def _read(self) -> None:
         assert self._run is not None
@@ -133,7 +147,7 @@ class Stage:
         draft = path.with_suffix(".saving")
         draft.write_text(text.replace(old, new), "utf-8")
         draft.replace(path)
-        self.command(f"sed -i 's/{old}/{new}/' manifests/examples/{file}")
+        self.command(f"sed -i 's/{old}/{new}/' apis/{file}")
 
     def headgate(self, *arguments: str) -> str:
         """Run the command on the stage's state, show it with its output, and return that."""
@@ -147,6 +161,8 @@ class Stage:
         )
         shown = f"{done.stdout}{done.stderr}".replace(f"{self.folder}/", "")
         self.output(shown)
+        if done.returncode != 0:
+            raise ClaimFailed(f"headgate {arguments[0]} ended with {done.returncode}")
         return shown
 
     def shows(self, name: str, *words: str) -> None:
