@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,8 @@ Piece = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Live:
     """What is known beyond the declarations. `in_force`: whether what is shown counts; `sure`: True for yes, False for no.
-    `circuits`: by section, where a breaker is not closed. `notes`: what else has to be said."""
+    `circuits`: by section, where a breaker is not closed. `notes`: what else has to be said. `numbered`:
+    whether generations mean anything."""
 
     in_force: str
     sure: bool | None = None
@@ -30,6 +31,7 @@ class Live:
     problems: tuple[Problem, ...] = ()
     circuits: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    numbered: bool = True
 
 
 def lines(found: Explanation, live: Live, section: str | None) -> Iterator[list[Piece]]:
@@ -39,7 +41,7 @@ def lines(found: Explanation, live: Live, section: str | None) -> Iterator[list[
         yield []
         yield [("wrong", "strong")]
         for problem in live.problems:
-            yield [("  ", ""), (spell(problem), "bad")]
+            yield from _problem_lines(problem)
     base = next((part for part in found.sections if part.name == DEFAULT), None)
     for part in sorted(found.sections, key=lambda each: (each.name != DEFAULT, each.name)):
         if section is None or part.name == section:
@@ -48,21 +50,22 @@ def lines(found: Explanation, live: Live, section: str | None) -> Iterator[list[
             yield from _section(part, None if whole else base, live.circuits.get(part.name, ""))
     if found.policies:
         yield []
+        told = {problem.message for problem in live.problems}
         yield [("policies", "strong")]
         width = max(len(str(each.policy)) for each in found.policies) + 2
         for each in found.policies:
-            yield [("  ", ""), (str(each.policy).ljust(width), ""), _stand(each)]
+            yield [("  ", ""), (str(each.policy).ljust(width), ""), _stand(each, told, found.shown)]
 
 
 def _head(found: Explanation, live: Live) -> Iterator[list[Piece]]:
     yield [(str(found.ref), "strong")]
-    where = f"{found.address or 'no address'}, on IntegrationGateway {found.gateway}" if found.gateway else ""
     style = {True: "good", False: "bad", None: ""}[live.sure]
     for name, text, how in (
         ("provider", found.provider, ""),
-        ("address", where, ""),
+        ("gateway", found.gateway, ""),
+        ("address", found.address, ""),
         ("in force", live.in_force, style),
-        ("values of", _values(found), ""),
+        ("values", _values(found, numbered=live.numbered), ""),
         ("health", live.health, "bad" if live.health and not live.health.startswith(("Healthy", "Unknown")) else ""),
         ("circuit", live.circuit, "bad" if live.circuit.startswith("Open") else ""),
     ):
@@ -72,22 +75,27 @@ def _head(found: Explanation, live: Live) -> Iterator[list[Piece]]:
         yield [("  ", ""), ("note".ljust(_GROUP), ""), (note, "")]
 
 
-def _values(found: Explanation) -> str:
+def _values(found: Explanation, *, numbered: bool) -> str:
+    declared = f"as declared (generation {found.generation})" if numbered else "as declared"
     match found.shown:
         case Shown.CURRENT:
-            return f"generation {found.served}, as declared"
+            return declared
         case Shown.LAST_GOOD:
-            last = f"generation {found.served}, the last good one"
-            return f"{last}, which is served: generation {found.generation}, as declared, can't be"
+            return f"the last good ones (generation {found.served}): {declared} it can't be served"
         case Shown.UNSERVED:
-            return f"generation {found.generation}, as declared: it can't be served, and nothing else is"
+            return f"{declared}, but it can't be served, and nothing else is"
         case Shown.UNREADABLE:
             return ""
 
 
-def spell(problem: Problem) -> str:
-    """A problem in one line."""
-    return f"{problem.ref}: {problem.condition} is {problem.status}, {problem.reason}: {problem.message}"
+def _problem_lines(problem: Problem) -> Iterator[list[Piece]]:
+    head = f"  {problem.ref}: {problem.condition} is {problem.status}, {problem.reason}:"
+    if not problem.parts:
+        yield [(f"{head} {problem.message}", "bad")]
+        return
+    yield [(head, "bad")]
+    for part in problem.parts:
+        yield [(f"    {part}", "bad")]
 
 
 def _section(part: Part, base: Part | None, circuit: str) -> Iterator[list[Piece]]:
@@ -97,9 +105,9 @@ def _section(part: Part, base: Part | None, circuit: str) -> Iterator[list[Piece
         title += ": as default, but" if rows else ": as default"
     yield [(title, "strong"), *([(f"   circuit {circuit}", "bad")] if circuit else [])]
     rest = ("what no other section matches",) if part.name == DEFAULT else ()
-    yield from _cells("calls", "", (*part.matches, *rest), ())
+    yield from _cells("matches", "", (*part.matches, *rest), ())
     if part.streams:
-        yield from _cells("streams", "", part.streams, ())
+        yield from _cells("streaming", "", part.streams, ())
     before = ("", "")
     for row in rows:
         group = row.group if row.group != before[0] else ""
@@ -142,18 +150,18 @@ def _origin(row: Row) -> list[Piece]:
     pieces = [(text, "quiet" if text == "default" else "")]
     for origin, value in row.over:
         if str(origin) != "default":
-            words = f"{origin}, {value}" if row.name == "policy" else f"{value} of {origin}"
+            words = f"{origin} ({value})" if row.name == "policy" else f"{value} of {origin}"
             pieces.append((f", over {words}", "quiet"))
     return pieces
 
 
-def _stand(found: Stand) -> Piece:
-    why = "; ".join(found.why)
-    if found.everywhere:
-        return f"in force on every section{f': {why}' if why else ''}", ""
-    if found.sections:
-        return f"in force on {', '.join(found.sections)}{f': {why}' if why else ''}", ""
-    return f"not in force{f': {why}' if why else ''}", "bad"
+def _stand(found: Stand, told: Collection[str], shown: Shown) -> Piece:
+    """`told`: the sentences that stand above already."""
+    why = "; ".join(dict.fromkeys(reason if words in told else words for reason, words in found.why))
+    where = "every section" if found.everywhere else ", ".join(found.sections)
+    counts = "would count" if shown is Shown.UNSERVED else "in force"
+    text = f"{counts} on {where}" if where else "not in force"
+    return f"{text}: {why}" if why else text, "" if where else "bad"
 
 
 def document(found: Explanation, live: Live, section: str | None) -> dict[str, Any]:
@@ -214,5 +222,5 @@ def _policy(found: Stand) -> dict[str, Any]:
         "policy": str(found.policy),
         "on": found.on,
         "sections": list(found.sections),
-        "why": list(found.why),
+        "why": [{"reason": reason, "message": message} for reason, message in found.why],
     }

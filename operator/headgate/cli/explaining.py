@@ -10,7 +10,7 @@ import difflib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from headgate.cli.explained import Live, document, lines
 from headgate.cli.fail import Failure
 from headgate.cli.getting import kind_of
 from headgate.cli.inputs import profiles, read, secret_options, settings
-from headgate.compile.explanation import Explanation, Shown, explain
+from headgate.compile.explanation import Explanation, explain
 from headgate.files.snapshot import snapshot
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
@@ -59,7 +59,11 @@ def command(question: Question) -> None:
     ref = pick(question, (each.ref for each in world.upstreams.values()))
     found = explain(world, ref.key, profiles())
     _check_section(found, question.section)
-    live = _of_folder(question, found) if served is None else served.live(found)
+    if served is None:
+        # Where callers reach it, only a run could say.
+        found, live = replace(found, address=""), _of_folder(question, found)
+    else:
+        live = served.live(found)
     if question.output == "text":
         show(lines(found, live, question.section))
     else:
@@ -108,11 +112,7 @@ def _check_section(found: Explanation, section: str | None) -> None:
 
 
 def _of_folder(question: Question, found: Explanation) -> Live:
-    good = found.shown is Shown.CURRENT
-    words = f"not asked: this is what {question.folder} means, whatever runs"
-    return Live(
-        words if good else f"no, nothing of it could be: {words}", None if good else False, problems=found.problems
-    )
+    return Live(f"not asked: this is what {question.folder} means", problems=found.problems, numbered=False)
 
 
 def show(every: Iterable[list[tuple[str, str]]]) -> None:

@@ -160,7 +160,9 @@ class Served:
             return
         for ref in sorted(own, key=lambda each: each.kind, reverse=True):
             for kind in ("Accepted", "ResolvedRefs"):
-                yield from self._wrong(ref, kind)
+                for problem in self._wrong(ref, kind):
+                    # Compile says the same, and one by one.
+                    yield next((each for each in found.problems if each.message == problem.message), problem)
         yield from (each for each in found.problems if each.ref not in own)
         for ref in refs:
             if ref not in own and self.condition(ref, "Programmed").get("reason") == "RejectedByProxy":

@@ -41,6 +41,8 @@ class Field:
     get: str
     spell: Callable[[Any], str | int] = spelling.plainly
     each: bool = False
+    #: Not worth a line where nobody says anything of it.
+    quiet: bool = False
 
 
 _COUNT: Callable[[Any], int] = int
@@ -48,9 +50,9 @@ _COUNT: Callable[[Any], int] = int
 FIELDS = (
     Field("address", "endpoints", "endpoints", "endpoints", spelling.endpoint, each=True),
     Field("address", "base path", "basePath", "base_path"),
-    Field("address", "networks", "allowedCIDRs", "allowed_cidrs", each=True),
-    Field("address", "DNS every", "dns.refreshRate", "dns.refresh", spelling.duration),
-    Field("address", "DNS family", "dns.lookupFamily", "dns.family"),
+    Field("address", "allowed CIDRs", "allowedCIDRs", "allowed_cidrs", each=True),
+    Field("address", "DNS refresh", "dns.refreshRate", "dns.refresh", spelling.duration),
+    Field("address", "DNS family", "dns.lookupFamily", "dns.family", quiet=True),
     Field("address", "health check", "healthCheck", "health_check", spelling.check),
     Field("TLS", "mode", "tls", "tls", spelling.switch),
     Field("TLS", "roots", "tls.roots", "tls.roots", spelling.roots),
@@ -68,37 +70,37 @@ FIELDS = (
     Field("streams", "stream idle", "streams.streamIdle", "stream_timeouts.stream_idle", spelling.duration),
     Field("retries", "attempts", "retries.attempts", "retry.attempts", _COUNT),
     Field("retries", "triggers", "retries.triggers", "retry.triggers", each=True),
-    Field("retries", "statuses", "retries.statuses", "retry.statuses", _COUNT, each=True),
+    Field("retries", "status codes", "retries.statuses", "retry.statuses", _COUNT, each=True),
     Field("retries", "methods", "retries.methods", "retry.methods", each=True),
-    Field("retries", "each try", "retries.perTryTimeout", "retry.per_try_timeout", spelling.duration),
-    Field("retries", "first wait", "retries.firstWait", "retry.back_off_base", spelling.duration),
-    Field("retries", "longest wait", "retries.longestWait", "retry.back_off_max", spelling.duration),
-    Field("retries", "asked for in", "retries.resetHeaders", "retry.reset_headers", spelling.reset_header, each=True),
-    Field("retries", "and in body", "retries.bodyHint", "retry.body_hint"),
-    Field("retries", "429 without", "retries.assumedWait", "retry.assumed_wait", spelling.duration),
-    Field("retries", "honoured to", "retries.longestHint", "retry.hint_max", spelling.duration),
-    Field("retries", "beyond that", "retries.onExceed", "retry.on_exceed"),
+    Field("retries", "try timeout", "retries.perTryTimeout", "retry.per_try_timeout", spelling.duration),
+    Field("retries", "back-off base", "retries.firstWait", "retry.back_off_base", spelling.duration),
+    Field("retries", "back-off max", "retries.longestWait", "retry.back_off_max", spelling.duration),
+    Field("retries", "reset headers", "retries.resetHeaders", "retry.reset_headers", spelling.reset_header, each=True),
+    Field("retries", "body hint", "retries.bodyHint", "retry.body_hint"),
+    Field("retries", "assumed wait", "retries.assumedWait", "retry.assumed_wait", spelling.duration),
+    Field("retries", "longest reset", "retries.longestHint", "retry.hint_max", spelling.duration),
+    Field("retries", "on exceed", "retries.onExceed", "retry.on_exceed"),
     Field("retries", "marks", "retries.marks", "retry.marks", spelling.mark, each=True),
-    Field("breaker", "in a row", "breaker.consecutiveFailures", "breaker.consecutive", _COUNT),
-    Field("breaker", "per cent", "breaker.failureRate", "breaker.rate.percent", _COUNT),
-    Field("breaker", "in the last", "breaker.samplingWindow", "breaker.rate.window", spelling.duration),
-    Field("breaker", "of at least", "breaker.minimumRequests", "breaker.rate.minimum", _COUNT),
-    Field("breaker", "failures", "breaker.failures", "breaker.failures", spelling.ranges),
+    Field("breaker", "consecutive", "breaker.consecutiveFailures", "breaker.consecutive", _COUNT),
+    Field("breaker", "failure rate", "breaker.failureRate", "breaker.rate.percent", spelling.percent),
+    Field("breaker", "window", "breaker.samplingWindow", "breaker.rate.window", spelling.duration),
+    Field("breaker", "min requests", "breaker.minimumRequests", "breaker.rate.minimum", _COUNT),
+    Field("breaker", "error codes", "breaker.failures", "breaker.failures", spelling.ranges),
     Field("breaker", "break", "breaker.breakDuration", "breaker.break_duration", spelling.duration),
-    Field("breaker", "longest break", "breaker.maxBreakDuration", "breaker.max_break_duration", spelling.duration),
-    Field("breaker", "trials", "breaker.trials", "breaker.trials", _COUNT),
-    Field("breaker", "connections", "breaker.maxConnections", "ceilings.connections", _COUNT),
-    Field("breaker", "pending", "breaker.maxPendingRequests", "ceilings.pending", _COUNT),
-    Field("breaker", "parallel", "breaker.maxParallelRequests", "ceilings.requests", _COUNT),
-    Field("breaker", "retries", "breaker.maxParallelRetries", "ceilings.retries", _COUNT),
+    Field("breaker", "max break", "breaker.maxBreakDuration", "breaker.max_break_duration", spelling.duration),
+    Field("breaker", "half-open", "breaker.trials", "breaker.trials", _COUNT),
+    Field("breaker", "max connects", "breaker.maxConnections", "ceilings.connections", _COUNT),
+    Field("breaker", "max pending", "breaker.maxPendingRequests", "ceilings.pending", _COUNT),
+    Field("breaker", "max parallel", "breaker.maxParallelRequests", "ceilings.requests", _COUNT),
+    Field("breaker", "max retries", "breaker.maxParallelRetries", "ceilings.retries", _COUNT),
     Field("headers", "remove", "headers.request.remove", "request_headers.remove", each=True),
     Field("headers", "set", "headers.request.set", "request_headers.set", spelling.pair, each=True),
     Field("headers", "add", "headers.request.add", "request_headers.add", spelling.pair, each=True),
     Field("answers", "remove", "headers.response.remove", "response_headers.remove", each=True),
     Field("answers", "set", "headers.response.set", "response_headers.set", spelling.pair, each=True),
     Field("answers", "add", "headers.response.add", "response_headers.add", spelling.pair, each=True),
-    Field("calls", "largest body", "maxRequestBody", "max_request_body", spelling.size),
-    Field("calls", "largest head", "maxRequestHead", "max_request_head", spelling.size),
+    Field("calls", "max body", "maxRequestBody", "max_request_body", spelling.size),
+    Field("calls", "max head", "maxRequestHead", "max_request_head", spelling.size),
     Field("calls", "upgrades", "upgrades", "upgrades", each=True),
 )
 #: The order in which they are shown.
@@ -159,6 +161,8 @@ def _plain(section: Section, notes: Notes) -> Iterator[Row]:
         noted = notes.of(section.name, field.key)
         if field.group == "retries" and section.retry is None:
             continue
+        if field.quiet and noted and noted[0].origin == Origin():
+            continue
         if value is None or value in ((), ""):
             yield from _nothing(field, noted)
         elif len(noted) > 1:
@@ -199,7 +203,7 @@ def _over(field: Field, noted: Noted) -> Over:
 def _others(noted: Noted, spell: Callable[[Any], str]) -> Over:
     """What was won over, where that was something else."""
     found = ((origin, spell(value)) for origin, value in noted.over)
-    return tuple((origin, text) for origin, text in found if text != spell(noted.value))
+    return tuple((origin, text) for origin, text in found if text and text != spell(noted.value))
 
 
 def _credentials(section: Section, notes: Notes) -> Iterator[Row]:

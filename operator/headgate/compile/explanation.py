@@ -8,7 +8,7 @@ chose them, policies by attachment and verdicts.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,17 +16,21 @@ from typing import Any
 from headgate.api.conditions import ConditionStatus
 from headgate.compile import policies as policies_
 from headgate.compile import spelling
-from headgate.compile.effective import Row, attachment, rows
+from headgate.compile.effective import GROUPS, Row, attachment, rows
 from headgate.compile.origins import Notes
 from headgate.compile.world import Examined, examine
 from headgate.model.plan import RequestMatch, Route
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Snapshot
-from headgate.model.verdict import Judgement, TargetVerdict, Verdict
+from headgate.model.verdict import Finding, Judgement, TargetVerdict, Verdict
 from headgate.providers.registry import BUILT_IN, Profiles
 
+#: Why a policy does not count where another one stands between it and the section.
+NEARER = "Nearer"
 #: How alike a name must be to be taken for a slip of the pen.
-ALIKE = 0.75
+ALIKE = 0.6
+#: What there is of a group that comes to nothing.
+_SUMMARY = frozenset({("retries", "policy"), ("retries", "attempts"), ("breaker", "policy")})
 
 
 class Shown(StrEnum):
@@ -44,13 +48,14 @@ class Shown(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A condition that is not met, in the words of the verdict."""
+    """A condition that is not met, in the words of the verdict; `parts`: one by one, where it is about several things."""
 
     ref: ObjectRef
     condition: str
     status: ConditionStatus
     reason: str
     message: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +71,22 @@ class Part:
         """What is not as in the other: the rows that differ, and those that only the other has, as none."""
         own, others = _by_name(self.rows), _by_name(other.rows)
         differs = {key for key, found in own.items() if _content(found) != _content(others.get(key, ()))}
-        told = {group for group, name in own if name != "policy"}
+        told = {group for group, name in own if (group, name) not in _SUMMARY}
         lost = [Row(group, name, "none") for group, name in others if (group, name) not in own and group in told]
-        return (*(row for row in self.rows if (row.group, row.name) in differs), *lost)
+        found = [*(row for row in self.rows if (row.group, row.name) in differs), *lost]
+        return tuple(sorted(found, key=lambda row: GROUPS.index(row.group)))
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How a policy stands towards the upstream. `sections`: where it counts. `why`: why it does not everywhere."""
+    """How a policy stands towards the upstream. `sections`: where it counts. `why`: why it does not everywhere, in one word
+    and in a sentence."""
 
     policy: ObjectRef
     on: str
     sections: tuple[str, ...]
     everywhere: bool
-    why: tuple[str, ...] = ()
+    why: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +189,13 @@ def _problems(
     gateway: ObjectRef | None,
     related: list[tuple[Verdict, tuple[TargetVerdict, ...]]],
 ) -> Iterator[Problem]:
-    for each in (verdict, found.verdicts.get(gateway) if gateway else None):
-        if each is not None:
-            yield from _wrong(each.ref, "Accepted", each.accepted)
-            yield from _wrong(each.ref, "ResolvedRefs", each.resolved)
+    current = found.outcome.current
+    yield from _wrong(verdict.ref, "Accepted", verdict.accepted, current.invalid if current else ())
+    yield from _wrong(verdict.ref, "ResolvedRefs", verdict.resolved, current.unresolved if current else ())
+    of_gateway = found.verdicts.get(gateway) if gateway else None
+    if of_gateway is not None:
+        yield from _wrong(of_gateway.ref, "Accepted", of_gateway.accepted)
+        yield from _wrong(of_gateway.ref, "ResolvedRefs", of_gateway.resolved)
     for policy, targets in related:
         amiss = [each.accepted for each in targets if each.accepted.status is not ConditionStatus.TRUE]
         for judgement in dict.fromkeys(amiss or _own(policy)):
@@ -198,15 +208,16 @@ def _own(policy: Verdict) -> list[Judgement]:
     return [] if policy.accepted.message in said else [policy.accepted]
 
 
-def _wrong(ref: ObjectRef, condition: str, judgement: Judgement) -> Iterator[Problem]:
+def _wrong(ref: ObjectRef, condition: str, judgement: Judgement, findings: Sequence[Finding] = ()) -> Iterator[Problem]:
     if judgement.status is not ConditionStatus.TRUE:
-        yield Problem(ref, condition, judgement.status, judgement.reason.value, judgement.message)
+        parts = tuple(dict.fromkeys(map(str, findings)))
+        several = parts if len(parts) > 1 else ()
+        yield Problem(ref, condition, judgement.status, judgement.reason.value, judgement.message, several)
 
 
 def _stand(policy: Verdict, targets: tuple[TargetVerdict, ...], notes: Notes) -> Stand:
-    kind, why = policy.ref.kind, [each.accepted.message for each in targets if each.accepted.message]
-    if not targets:
-        why.append(policy.accepted.message)
+    kind, own = policy.ref.kind, [each.accepted for each in targets] or [policy.accepted]
+    why = [(each.reason.value, each.message) for each in own if each.message]
     counts = []
     for section in notes.sections:
         contest = notes.contests.get((section.name, kind))
@@ -216,7 +227,7 @@ def _stand(policy: Verdict, targets: tuple[TargetVerdict, ...], notes: Notes) ->
         elif contest.winner.policy.ref == policy.ref:
             counts.append(section.name)
         elif any(each.policy.ref == policy.ref for each in contest.losers):
-            why.append(f"{contest.winner.policy.ref}, {attachment(contest.winner)}, is nearer")
+            why.append((NEARER, f"{contest.winner.policy.ref} is nearer, {attachment(contest.winner)}"))
     on = ", ".join(f"{each.target}{f', section {each.section}' if each.section else ''}" for each in targets)
     everywhere = bool(counts) and len(counts) == len(notes.sections)
     return Stand(policy.ref, on, tuple(counts), everywhere, tuple(dict.fromkeys(why)))

@@ -53,6 +53,11 @@ def switch(value: object) -> str:
     return "on" if value else "off"
 
 
+def percent(value: int) -> str:
+    """A share."""
+    return f"{value}%"
+
+
 def endpoint(value: Endpoint | object) -> str:
     """Host and port, with what is not the usual. What was declared and lost is shown as it was declared."""
     if not isinstance(value, Endpoint):
