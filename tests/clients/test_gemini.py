@@ -8,16 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.clients.calls import Client, Job, Outcome, run
 from harness.conformance import Recording
-from harness.declared import GATEWAY, config_map, policy, upstream
+from harness.declared import GATEWAY, certificate, config_map, policy, secure_gateway, upstream
 from harness.dns import DnsServer
 from harness.headgate import Form, Headgate
 from harness.pki import Authority
+from harness.ports import free_port
 from harness.resolve import resolved
 from headgate.simulate import gemini_errors as errors
 from headgate.simulate.gemini import API_KEY, HOST, SimulatedGemini
@@ -53,7 +55,14 @@ def provider() -> Iterator[SimulatedGemini]:
 
 
 @pytest.fixture(scope="module")
-def headgate(provider: SimulatedGemini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+def secure_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def headgate(
+    provider: SimulatedGemini, secure_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Headgate]:
     def gemini(name: str, secret: str = "gemini", **spec: object) -> str:
         return upstream(name, "gemini", provider.port, secret=secret, **spec)
 
@@ -71,6 +80,12 @@ def headgate(provider: SimulatedGemini, tmp_path_factory: pytest.TempPathFactory
             sections=[{"name": "openai", "timeouts": {"request": "300ms"}}],
         ),
     }
+    # Google's Python client has a live session over TLS only, whatever its base URL begins with.
+    files |= {
+        "certificate": certificate("certificate", CA.server("127.0.0.1")),
+        "secure-gateway": secure_gateway("secure", secure_port, "certificate"),
+        "secure": gemini("secure", gatewayRef={"name": "secure"}),
+    }
     # What a breaker and a limit have counted is each client's own.
     for name in ALL:
         files[f"broken-{name}"] = gemini(f"broken-{name}")
@@ -82,7 +97,7 @@ def headgate(provider: SimulatedGemini, tmp_path_factory: pytest.TempPathFactory
     with DnsServer() as dns:
         dns.set(HOST, "127.0.0.1", ttl=60)
         with Headgate(tmp_path_factory.mktemp("gemini"), dns=dns, secrets=SECRETS, files=files) as running:
-            running.wait_ready("gemini", "revoked", "patient", "hurried")
+            running.wait_ready("gemini", "revoked", "patient", "hurried", "secure")
             running.wait_condition("RetryPolicy", "patient", "Programmed")
             for name in ALL:
                 running.wait_ready(f"broken-{name}", f"limited-{name}")
@@ -510,4 +525,30 @@ def test_live(client: Client, job: Jobs, gemini: SimulatedGemini, conformance: R
 def test_live_host(client: Client, job: Jobs, gemini: SimulatedGemini, conformance: Recording) -> None:
     outcome = run(client, job("live", form=Form.HOST, prompt="one two three"))
     assert "".join(outcome.events) == "echo: one two three"
+    conformance(outcome, provider_calls=len(gemini.requests))
+
+
+@clients("gemini-py")
+@scenario(
+    "gemini",
+    "a live session over TLS",
+    "The Python client says `wss` whatever its base URL begins with: it needs a gateway that serves HTTPS.",
+)
+def test_live_tls(
+    client: Client,
+    secure_port: int,
+    headgate: Headgate,
+    gemini: SimulatedGemini,
+    conformance: Recording,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(CA.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    base_url = f"https://127.0.0.1:{secure_port}/default/secure"
+    outcome = run(client, Job("live", base_url, args={"model": MODEL, "prompt": "one two three"}))
+    assert outcome.succeeded() == {"closed": True}
+    assert "".join(outcome.events) == "echo: one two three"
+    (record,) = gemini.requests
+    assert record.header("x-goog-api-key") == API_KEY
     conformance(outcome, provider_calls=len(gemini.requests))

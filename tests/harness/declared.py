@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 
 import yaml
+
+from headgate.simulate.certificates import Identity
 
 GATEWAY = """
 apiVersion: headgate.dev/v1alpha1
@@ -19,6 +22,21 @@ spec:
 def config_map(name: str, key: str, text: str) -> str:
     """A ConfigMap with one text."""
     return _object("ConfigMap", name, {"data": {key: text}}, version="v1")
+
+
+def certificate(name: str, identity: Identity) -> str:
+    """A Secret with a server's certificate and key."""
+    encoded = {"tls.crt": identity.chain_pem, "tls.key": identity.key_pem}
+    data = {key: base64.b64encode(value).decode() for key, value in encoded.items()}
+    return _object("Secret", name, {"type": "kubernetes.io/tls", "data": data}, version="v1")
+
+
+def secure_gateway(name: str, port: int, secret: str) -> str:
+    """A gateway beside the default one, which serves HTTPS."""
+    listener = {"port": port, "tls": {"certificateRef": {"name": secret}}}
+    return _object(
+        "IntegrationGateway", name, {"spec": {"listener": listener, "egress": {"allowedCIDRs": ["127.0.0.0/8"]}}}
+    )
 
 
 def upstream(name: str, provider: str, port: int, *, secret: str, **spec: object) -> str:

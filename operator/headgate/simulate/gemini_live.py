@@ -54,7 +54,9 @@ class _Sessions:
             return
         await _tell(socket, {"setupComplete": {}})
         while True:
-            content = (await _next(socket)).get("clientContent", {})
+            message = await _next(socket)
+            # Protobuf's JSON has both spellings; Google's Python client writes the second.
+            content = message.get("clientContent") or message.get("client_content") or {}
             if content.get("turnComplete"):
                 await _answer(socket, script, content)
 

@@ -15,7 +15,8 @@ const write = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 const plainFetch = globalThis.fetch;
 globalThis.fetch = (...given) => {
   const job = jobs.getStore();
-  if (job) job.calls += 1;
+  // Some ask for a `data:` URL, to find out what fetch can do.
+  if (job && String(given[0]?.url ?? given[0]).startsWith("http")) job.calls += 1;
   return plainFetch(...given);
 };
 // What a client prints is for people; stdout is for answers.
@@ -31,13 +32,13 @@ async function run(job) {
     const value = await operation(job, emit);
     write({ id: job.id, ok: true, value: value ?? null, calls: job.calls });
   } catch (error) {
-    write({ id: job.id, ok: false, error: told(error), calls: job.calls });
+    write({ id: job.id, ok: false, error: await told(error), calls: job.calls });
   }
 }
 
-function told(error) {
+async function told(error) {
   const base = { class: error?.constructor?.name ?? typeof error, native: false, message: String(error?.message ?? error) };
-  return { ...base, status: null, code: null, stack: error?.stack, ...describe(error) };
+  return { ...base, status: null, code: null, stack: error?.stack, ...(await describe(error)) };
 }
 
 const lines = createInterface({ input: process.stdin });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -121,7 +122,8 @@ def _shown(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    # The gateway's port is another one each time.
+    line = re.sub(r"http://127\.0\.0\.1:\d+", "http://gateway", " ".join(text.split()))
     if len(line) <= LONGEST:
         return line
-    return f"{line[: LONGEST if len(line) < 10 * LONGEST else 16]}… ({len(text)} characters)"
+    return f"{line[: LONGEST if len(line) < 10 * LONGEST else 16]}… ({len(line)} characters)"

@@ -12,6 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -93,8 +94,11 @@ class NodeClient:
             "options": dict(job.options),
         }
         assert process.stdin is not None
-        process.stdin.write(json.dumps(message) + "\n")
-        process.stdin.flush()
+        try:
+            process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(f"{self.name} has ended: " + " / ".join(self._last)) from None
         return started
 
     def close(self) -> None:
@@ -103,7 +107,8 @@ class NodeClient:
         if process is None:
             return
         assert process.stdin is not None
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
@@ -160,7 +165,7 @@ def _outcome(message: dict[str, Any], events: tuple[Any, ...]) -> Outcome:
         raised = Raised(
             kind=error["class"],
             native=error["native"],
-            message=error["message"] if error["native"] else f"{error['message']}",
+            message=error["message"],
             status=error.get("status"),
             code=None if code is None else str(code),
         )

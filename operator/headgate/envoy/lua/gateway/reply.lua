@@ -1,4 +1,5 @@
--- What the gateway itself answers: one JSON shape for all of it, `{"error": {"code", "status", "message", ...}}`.
+-- What the gateway itself answers: one JSON shape for all of it, `{"error": {"code", "status", "message", ...}, "code",
+-- "message"}`. Twice, for SDKs look for them in one of these places or the other (Supabase's at the top).
 -- `x-should-retry: false` keeps SDKs that know the header from repeating what the gateway has already decided.
 
 local reply = {}
@@ -27,7 +28,7 @@ do
         parts[#parts + 1] = type(value) == "number" and string.format("%d", value) or quoted(value)
       end
     end
-    parts[#parts + 1] = "}}\n"
+    parts[#parts + 1] = '},"code":' .. quoted(code) .. ',"message":' .. quoted(message) .. "}\n"
     return table.concat(parts)
   end
 
