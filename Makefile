@@ -70,6 +70,10 @@ layers: setup ## Which part may import which
 golden: setup ## Rewrite the golden files from what comes out now (then read the diff)
 	$(PYTEST) --update-golden tests/golden
 
+.PHONY: conformance
+conformance: setup parts ## Write docs/conformance.md from what the vendors' clients see now (then read the diff)
+	$(PYTEST) --update-conformance tests/clients
+
 .PHONY: crds
 crds: setup ## Generate crds/ from the models in headgate/api
 	$(BIN)/python -m headgate.api.crdgen
