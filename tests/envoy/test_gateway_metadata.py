@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.plans import endpoint, section, tls, to, upstream
 from headgate.envoy.automaton import MAX_STATES, RegexError, automaton
-from headgate.envoy.metadata import UNBOUNDED_TRIAL, route_metadata
+from headgate.envoy.metadata import UNBOUNDED_TRIAL, route_metadata, upstream_metadata
 from headgate.model.plan import (
     Breaker,
     FailureRate,
@@ -32,9 +32,11 @@ from headgate.model.plan import (
 
 
 def read(part: Section, whole: Upstream | None = None) -> dict[str, Any]:
-    """The metadata as plain values."""
-    found: dict[str, Any] = json_format.MessageToDict(route_metadata(whole or upstream(part), part))
-    return found
+    """The metadata of a section's route as plain values, with what the virtual host knows of the section and of paths."""
+    known = upstream_metadata(whole or upstream(part))
+    host = json_format.MessageToDict(known.host)
+    route = json_format.MessageToDict(route_metadata(part, known.versions[part.name]))
+    return {**route, "config": host[route["section"]], "paths": host["paths"]}
 
 
 def test_what_a_section_says() -> None:
@@ -78,6 +80,8 @@ def test_the_version_follows_the_content() -> None:
     assert read(replace(part))["version"] == version
     assert read(replace(part, response_headers=HeaderRules(remove=("x-a",))))["version"] == version
     assert read(replace(part, limits=(Limit("id", 4, 1_000, 5),)))["version"] != version
+    # The filter keeps the tests of paths with the section, so another route of the upstream is another version.
+    assert read(part, upstream(part, routes=(to("default", "/x"),)))["version"] != version
 
 
 def test_paths_that_routes_match_on() -> None:
@@ -88,7 +92,7 @@ def test_paths_that_routes_match_on() -> None:
         to("one", "/one", methods=("GET",)),
         to("one", regex=r"/\bx"),
     ]
-    paths = read(default, upstream(one, default, routes=routes))["config"]["paths"]
+    paths = read(default, upstream(one, default, routes=routes))["paths"]
     assert [next(iter(path)) for path in paths] == ["prefix", "regex", "unreadable"]
 
 

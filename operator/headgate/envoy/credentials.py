@@ -8,6 +8,7 @@ header first, put from there into its place by `script.py`, and `hygiene_filter`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
@@ -51,8 +52,10 @@ def _target(index: int, credential: Credential) -> str:
     return credential.key if credential.place is CredentialPlace.HEADER else _CARRIER.format(index)
 
 
+@cache
 def hygiene_filter() -> hcm_pb2.HttpFilter:
-    """The last filter on the way out and the first on the way in: internal headers stay inside."""
+    """The last filter on the way out and the first on the way in: internal headers stay inside. Callers must not change the
+    message: it is shared."""
     mutations = header_mutation_pb2.Mutations(
         request_mutations=[_remove(prefix) for prefix in INTERNAL_REQUEST_PREFIXES],
         response_mutations=[_remove(prefix) for prefix in INTERNAL_RESPONSE_PREFIXES],

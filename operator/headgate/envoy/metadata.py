@@ -1,21 +1,24 @@
 """What the gateway's Lua filter knows of a route, and what it tells of a section.
 
-Downwards, `route_metadata` puts a section's breaker, limits and addresses under the filter's own name into the metadata
-of each of its routes; the filter reads them anew only when their version changes. Upwards, the filter leaves a report in
-dynamic metadata, an access log filter picks it out and the receiving service reads it with `SectionReport.of`. Pure.
+Downwards, `upstream_metadata` puts each section's breaker, limits and addresses under the filter's own name into the
+metadata of the upstream's virtual host; each route says which section it is of, and in which version, and the filter reads
+a section anew only when that changes. Upwards, the filter leaves a report in dynamic metadata, an access log filter picks
+it out and the receiving service reads it with `SectionReport.of`. Pure.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from google.protobuf import json_format, struct_pb2
 
 from headgate.envoy.automaton import RegexError, automaton
+from headgate.envoy.pack import struct
 from headgate.model.plan import (
     Breaker,
     CredentialPlace,
@@ -31,7 +34,7 @@ from headgate.model.plan import (
     Upstream,
 )
 
-#: The Lua filter's name, hence the key of its route metadata; also the namespace of its reports.
+#: The Lua filter's name, hence the key of what it reads in metadata; also the namespace of its reports.
 FILTER: Final = "headgate"
 #: Dynamic metadata of one call, from its request to its response.
 CALL_NAMESPACE: Final = "headgate.call"
@@ -63,24 +66,45 @@ _PLACES: Final = {
 _Json = dict[str, Any]
 
 
-def route_metadata(upstream: Upstream, section: Section, *, streaming: bool = False) -> struct_pb2.Struct:
-    """What goes under `route.metadata.filter_metadata[FILTER]` of every route of `section`.
+@dataclass(frozen=True, slots=True)
+class UpstreamMetadata:
+    """`host`: what goes under `filter_metadata[FILTER]` of the upstream's virtual host. `versions`: of each section, by name."""
 
-    The routes of a section share one configuration, which is read anew when its version changes; so what differs for
-    `streaming` ones stands beside it.
+    host: struct_pb2.Struct
+    versions: Mapping[str, str]
 
-    Raises `RegexError` where a limit's regular expression is outside the supported syntax (`automaton.py`).
+
+def upstream_metadata(upstream: Upstream) -> UpstreamMetadata:
+    """What the filter knows of an upstream: under `paths` those that its routes match on, and each section under its id.
+
+    Once for all routes, which are many and say nothing new. Raises `RegexError` where a limit's regular expression is
+    outside the supported syntax (`automaton.py`).
     """
-    config = _config(upstream, section)
-    body = struct_pb2.Struct()
-    json_format.ParseDict(config, body)
-    version = hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()[:16]
-    result = struct_pb2.Struct()
-    json_format.ParseDict({"section": section.id, "version": version}, result)
-    result.fields["config"].struct_value.CopyFrom(body)
+    paths = _route_paths(tuple(dict.fromkeys(route.match.path for route in upstream.routes if route.match.path)))
+    host = struct_pb2.Struct(fields={"paths": paths})
+    tested = _digest(paths)
+    versions = {}
+    for section in upstream.sections:
+        config = struct_pb2.Value()
+        json_format.ParseDict(_config(upstream, section), config)
+        host.fields[section.id].CopyFrom(config)
+        versions[section.name] = hashlib.sha256(tested + _digest(config)).hexdigest()[:16]
+    return UpstreamMetadata(host, versions)
+
+
+def route_metadata(section: Section, version: str, *, streaming: bool = False) -> struct_pb2.Struct:
+    """What goes under `route.metadata.filter_metadata[FILTER]` of a route of `section`, whose metadata has this version.
+
+    The routes of a section share one configuration, so what differs for `streaming` ones stands here.
+    """
+    values: dict[str, str | int] = {"section": section.id, "version": version}
     if streaming and section.breaker is not None and section.stream_timeouts is not None:
-        result.fields["trial_bound"].number_value = _trial_bound(section.stream_timeouts)
-    return result
+        values["trial_bound"] = _trial_bound(section.stream_timeouts)
+    return struct(values)
+
+
+def _digest(value: struct_pb2.Value) -> bytes:
+    return hashlib.sha256(value.SerializeToString(deterministic=True)).digest()
 
 
 def _config(upstream: Upstream, section: Section) -> _Json:
@@ -91,7 +115,6 @@ def _config(upstream: Upstream, section: Section) -> _Json:
         "base": section.base_path.rstrip("/"),
         "upgrades": [upgrade.lower() for upgrade in section.upgrades],
         "limits": [_limit(limit) for limit in section.limits],
-        "paths": list(_route_paths(upstream)),
     }
     if section.strip_query:
         config["strip_query"] = list(section.strip_query)
@@ -132,15 +155,21 @@ def _trial_bound(timeouts: Timeouts) -> Millis:
     return timeouts.request or UNBOUNDED_TRIAL
 
 
-def _route_paths(upstream: Upstream) -> Iterator[_Json]:
-    """The paths that routes match on: a call whose path can be read in two ways must not meet different ones."""
-    seen = dict.fromkeys(route.match.path for route in upstream.routes if route.match.path is not None)
-    for path in seen:
-        try:
-            yield _path(path)
-        except RegexError:
-            # RE2 knows more than the filter does. Then a path with two readings is refused altogether.
-            yield {"unreadable": True}
+@lru_cache(maxsize=64)
+def _route_paths(paths: tuple[PathMatch, ...]) -> struct_pb2.Value:
+    """The paths that routes match on: a call whose path can be read in two ways must not meet different ones. Callers must
+    not change the message: upstreams of one provider share it."""
+    result = struct_pb2.Struct()
+    json_format.ParseDict({"paths": [_route_path(path) for path in paths]}, result)
+    return result.fields["paths"]
+
+
+def _route_path(path: PathMatch) -> _Json:
+    try:
+        return _path(path)
+    except RegexError:
+        # RE2 knows more than the filter does. Then a path with two readings is refused altogether.
+        return {"unreadable": True}
 
 
 def _without_default_port(authority: str, section: Section) -> str:

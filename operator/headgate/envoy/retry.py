@@ -10,6 +10,7 @@ answer passes untouched and at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
@@ -50,7 +51,7 @@ def decision(section: Section, timeouts: Timeouts) -> struct_pb2.Struct:
     if retry.assumed_wait is not None:
         values["assumed_wait"] = retry.assumed_wait
     if retry.marks:
-        values["marks"] = "\n".join(_mark(mark) for mark in retry.marks)
+        values["marks"] = _marks(retry.marks)
     inner = struct(values)
     return struct_pb2.Struct(fields={"headgate.retry": struct_pb2.Value(struct_value=inner)})
 
@@ -59,8 +60,13 @@ def _words(words: Iterable[str]) -> str:
     return f" {' '.join(words)} "
 
 
+@lru_cache(maxsize=256)
+def _marks(marks: tuple[AnswerMark, ...]) -> str:
+    """As `lua/upstream/mark.lua` reads them. Remembered: all upstreams of a provider have the same."""
+    return "\n".join(_mark(mark) for mark in marks)
+
+
 def _mark(mark: AnswerMark) -> str:
-    """As `lua/upstream/mark.lua` reads it."""
     kind = "h" if mark.header else "f" if mark.field else ""
     name = mark.header.lower() if mark.header else mark.field
     statuses = ",".join(str(status) for status in mark.statuses)

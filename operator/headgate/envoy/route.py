@@ -7,16 +7,15 @@ gateway's own filter has chosen the scope and has taken the upstream's prefix of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2, scoped_route_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
-from headgate.envoy.dns import authority_of
 from headgate.envoy.metadata import FILTER as GATEWAY_FILTER
-from headgate.envoy.metadata import LOCAL_REPLY_HEADER, route_metadata
+from headgate.envoy.metadata import LOCAL_REPLY_HEADER, route_metadata, upstream_metadata
 from headgate.envoy.pack import boolean, duration
 from headgate.envoy.resource import Resource, TypeUrl, resource
 from headgate.envoy.retry import MARK, STARTED, WAIT, decision, retry_policy, splits
@@ -54,14 +53,16 @@ def render_routes(upstream: Upstream) -> Resource:
     owners: dict[ObjectRef, None] = {upstream.ref: None}
     for section in upstream.sections:
         owners.update(dict.fromkeys(section.owners))
+    known = upstream_metadata(upstream)
     host = route_components_pb2.VirtualHost(
         name=upstream.key,
         domains=["*"],
-        routes=[message for route in upstream.routes for message in _routes(upstream, route)],
+        routes=[message for route in upstream.routes for message in _routes(upstream, route, known.versions)],
         # Read, and removed again, by upstream filters.
         include_request_attempt_count=True,
         request_body_buffer_limit={"value": RETRY_BODY},
     )
+    host.metadata.filter_metadata[GATEWAY_FILTER].CopyFrom(known.host)
     message = route_pb2.RouteConfiguration(
         name=upstream.key,
         virtual_hosts=[host],
@@ -73,20 +74,19 @@ def render_routes(upstream: Upstream) -> Resource:
     return resource(TypeUrl.ROUTE, upstream.key, message, tuple(owners))
 
 
-def _routes(upstream: Upstream, route: Route) -> Iterator[_Message]:
+def _routes(upstream: Upstream, route: Route, versions: Mapping[str, str]) -> Iterator[_Message]:
     """One route, or two where only some methods may be repeated after a reset."""
-    section = upstream.section(route.section)
+    section, version = upstream.section(route.section), versions[route.section]
     if section.retry is not None and splits(section.retry):
         allowed = route.match.methods or section.retry.methods
         methods = tuple(method for method in section.retry.methods if method in allowed)
         if methods:
-            yield _route(
-                upstream, section, replace(route, match=replace(route.match, methods=methods)), repeatable=True
-            )
-    yield _route(upstream, section, route, repeatable=False)
+            some = replace(route, match=replace(route.match, methods=methods))
+            yield _route(section, version, some, repeatable=True)
+    yield _route(section, version, route, repeatable=False)
 
 
-def _route(upstream: Upstream, section: Section, route: Route, *, repeatable: bool) -> _Message:
+def _route(section: Section, version: str, route: Route, *, repeatable: bool) -> _Message:
     match, timeouts = route.match, _timeouts(section, route)
     message = _Message(
         name=section.id,
@@ -98,7 +98,7 @@ def _route(upstream: Upstream, section: Section, route: Route, *, repeatable: bo
         response_headers_to_add=_rules(section.response_headers),
     )
     message.metadata.filter_metadata[GATEWAY_FILTER].CopyFrom(
-        route_metadata(upstream, section, streaming=route.streaming)
+        route_metadata(section, version, streaming=route.streaming)
     )
     if section.retry is not None:
         message.metadata.filter_metadata[FILTER].CopyFrom(decision(section, timeouts))
@@ -159,7 +159,7 @@ def _action(
     policy = retry_policy(section, repeatable=repeatable)
     if policy is not None:
         action.retry_policy.CopyFrom(policy)
-    authorities = {authority_of(endpoint, tls=section.tls is not None) for endpoint in section.endpoints}
+    authorities = {endpoint.host(tls=section.tls is not None) for endpoint in section.endpoints}
     if len(authorities) == 1:
         action.host_rewrite_literal = authorities.pop()
     else:

@@ -1,6 +1,6 @@
--- The two ends of a call. Everything that is known of a section comes with the metadata of its route; state is kept in
--- this VM by section id and by limit id, so it outlives every edit of routes and clusters. It is lost with the VM: when
--- the listener's own filter chain changes.
+-- The two ends of a call. The metadata of a route names its section; everything that is known of it comes with the
+-- metadata of the virtual host, the upstream's. State is kept in this VM by section id and by limit id, so it outlives
+-- every edit of routes and clusters. It is lost with the VM: when the listener's own filter chain changes.
 
 local sections = {} -- id -> {id, version, upstream, ..., state}
 local swept = 0
@@ -28,7 +28,7 @@ local function set_of(list)
 end
 
 -- The section of the selected route; nil where there is none. Its configuration is read once per version.
-local function section_of(metadata, now)
+local function section_of(handle, metadata, now)
   local id = metadata:get("section")
   if not id then
     return nil
@@ -39,9 +39,10 @@ local function section_of(metadata, now)
     known.used = now
     return known
   end
-  local source = metadata:get("config")
+  local all = handle:virtualHost():metadata()
+  local source = all:get(id)
   local breaker = source.breaker
-  local path_tests, unreadable = matching.path_tests(source.paths)
+  local path_tests, unreadable = matching.path_tests(all:get("paths"))
   local state = breakers.configure(known and known.state or breakers.new(now), breaker)
   sections[id] = {
     id = id,
@@ -92,7 +93,7 @@ local function select(handle, headers, call, now)
   end
   handle:clearRouteCache()
   local metadata = handle:metadata()
-  local section = section_of(metadata, now)
+  local section = section_of(handle, metadata, now)
   call.trial_bound = section and section.breaker and metadata:get("trial_bound")
   headers:remove(NAMES.scope_header)
   if not section then
@@ -183,7 +184,10 @@ local function on_request(handle)
   if refusal then
     return refusal
   end
-  yielding.apply(handle, headers, section) -- before the keys that it compares with are gone
+  refusal = yielding.apply(handle, headers, section) -- before the keys that it compares with are gone
+  if refusal then
+    return refusal
+  end
   strips.apply(headers, section)
   refusal = policed(handle, section, call, now)
   reports.emit(handle, section, now)
