@@ -19,6 +19,19 @@ Piece = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A section's breaker that is not closed; `age`: how long ago that was, in kubectl's words."""
+
+    circuit: str
+    since: str
+    age: str
+    failure: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.circuit} for {self.age}{f' ({self.failure})' if self.failure else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """What is known beyond the declarations. `in_force`: whether what is shown counts; `sure`: True for yes, False for no.
     `circuits`: by section, where a breaker is not closed. `notes`: what else has to be said. `numbered`:
@@ -29,7 +42,7 @@ class Live:
     health: str = ""
     circuit: str = ""
     problems: tuple[Problem, ...] = ()
-    circuits: dict[str, str] = field(default_factory=dict)
+    circuits: dict[str, Cut] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     numbered: bool = True
 
@@ -47,7 +60,7 @@ def lines(found: Explanation, live: Live, section: str | None) -> Iterator[list[
         if section is None or part.name == section:
             yield []
             whole = part.name == section or base is None or part is base
-            yield from _section(part, None if whole else base, live.circuits.get(part.name, ""))
+            yield from _section(part, None if whole else base, live.circuits.get(part.name))
     if found.policies:
         yield []
         told = {problem.message for problem in live.problems}
@@ -98,12 +111,12 @@ def _problem_lines(problem: Problem) -> Iterator[list[Piece]]:
         yield [(f"    {part}", "bad")]
 
 
-def _section(part: Part, base: Part | None, circuit: str) -> Iterator[list[Piece]]:
+def _section(part: Part, base: Part | None, cut: Cut | None) -> Iterator[list[Piece]]:
     rows = part.rows if base is None else part.beyond(base)
     title = f"section {part.name}"
     if base is not None:
         title += ": as default, but" if rows else ": as default"
-    yield [(title, "strong"), *([(f"   circuit {circuit}", "bad")] if circuit else [])]
+    yield [(title, "strong"), *([(f"   circuit {cut}", "bad")] if cut else [])]
     rest = ("what no other section matches",) if part.name == DEFAULT else ()
     yield from _cells("matches", "", (*part.matches, *rest), ())
     if part.streams:
@@ -197,9 +210,10 @@ def _problem(found: Problem) -> dict[str, str]:
 
 
 def _part(found: Part, live: Live) -> dict[str, Any]:
+    cut = live.circuits.get(found.name)
     return {
         "name": found.name,
-        "circuit": live.circuits.get(found.name, ""),
+        "circuit": {"state": cut.circuit, "since": cut.since, "failure": cut.failure} if cut else None,
         "matches": list(found.matches),
         "streams": list(found.streams),
         "values": list(_rows(found.rows)),

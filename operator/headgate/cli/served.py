@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headgate.api.conditions import ConditionStatus
-from headgate.cli.explained import Live
+from headgate.cli.explained import Cut, Live
 from headgate.cli.fail import Failure
 from headgate.cli.getting import process_of
 from headgate.cli.inputs import settings
@@ -180,7 +180,7 @@ class Served:
             status = ConditionStatus(found["status"])
             yield Problem(ref, kind, status, str(found.get("reason", "")), str(found.get("message", "")))
 
-    def _circuits(self, found: Explanation) -> dict[str, str]:
+    def _circuits(self, found: Explanation) -> dict[str, Cut]:
         """The breakers that are not closed, by section."""
         data = self._state.read(self._state.sections_file)
         entries = data.get("sections") if isinstance(data, dict) else None
@@ -188,8 +188,10 @@ class Served:
         for each in entries if isinstance(entries, list) and self.alive else ():
             upstream, _, section = str(each.get("section", "")).rpartition("/")
             if upstream == found.ref.key and each.get("gateway") == found.gateway:
-                why = f" ({each['failure']})" if each.get("failure") else ""
-                circuits[section] = f"{each.get('circuit')} for {age(str(each.get('since')), datetime.now(UTC))}{why}"
+                since = str(each.get("since"))
+                circuits[section] = Cut(
+                    str(each.get("circuit")), since, age(since, datetime.now(UTC)), str(each.get("failure") or "")
+                )
         return circuits
 
     def _notes(self, refs: Sequence[ObjectRef], changed: list[str]) -> Iterator[str]:
