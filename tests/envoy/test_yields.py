@@ -1,8 +1,8 @@
 """A credential that yields: a user's own token always passes, and only nothing, or a copy of the key, gives way to ours.
 
-`ANON` is what callers have for a key, `KEY` what the gateway has, `JWT` a user's token. Whatever a trick tries, `_check`
-holds what arrived against one rule: where the caller sent anything that is no copy of its key, `KEY` is not in
-`Authorization`.
+`ANON` is what callers have for a key, `KEY` what the gateway has, `JWT` a user's token. Where the caller sent anything that
+is no copy of its key, `KEY` is not in `Authorization`; and what can't be read as one token doesn't arrive at all, for the
+provider might take it for nothing and go by the key.
 """
 
 from __future__ import annotations
@@ -63,6 +63,14 @@ class World:
         assert seen[0].target == seen[1].target
         return status, seen[1]
 
+    def refuses(self, *headers: tuple[str, str], key: str = "demo/api") -> bool:
+        """Whether such a call is answered 401 by the gateway, in both forms, and nothing of it arrives."""
+        before = len(self.provider.requests)
+        name, namespace = key.partition("/")[::-1][0], key.partition("/")[0]
+        ways = ((f"{name}.{namespace}", "/x"), ("localhost", f"/{key}/x"))
+        statuses = {self._raw(path, host, headers) for host, path in ways}
+        return statuses == {401} and len(self.provider.requests) == before
+
     def _raw(self, path: str, host: str, headers: Pairs) -> int:
         return raw_request(("127.0.0.1", self.plane.port), path.encode(), host=host, headers=headers).status
 
@@ -86,7 +94,8 @@ def world() -> Iterator[World]:
             assert plane.lua_errors() == 0, plane.envoy.log()
 
 
-#: What the caller sends as `Authorization`, beside `apikey: ANON`, and what arrives there.
+#: What the caller sends as `Authorization`, beside `apikey: ANON`, and what arrives there; nothing does of what is refused.
+REFUSED: list[str] = []
 SENT: dict[str, tuple[list[str], list[str]]] = {
     "nothing": ([], [OURS]),
     "a-copy": ([f"Bearer {ANON}"], [OURS]),
@@ -97,18 +106,20 @@ SENT: dict[str, tuple[list[str], list[str]]] = {
     "a-tab": ([f"Bearer\t{ANON}"], [OURS]),
     "blanks-behind": ([f"Bearer {ANON} \t"], [OURS]),
     "a-users-token": ([f"Bearer {JWT}"], [f"Bearer {JWT}"]),
-    "a-users-token-lower-case": ([f"bearer {JWT}"], [f"bearer {JWT}"]),
+    "a-users-token-lower-case": ([f"bearer {JWT}"], [f"Bearer {JWT}"]),
+    "a-users-token-after-a-tab": ([f"Bearer\t {JWT}"], [f"Bearer {JWT}"]),
+    "a-users-token-without-scheme": ([JWT], REFUSED),
     "another-case-of-the-key": ([f"Bearer {ANON.upper()}"], [f"Bearer {ANON.upper()}"]),
     "more-than-the-key": ([f"Bearer {ANON}x"], [f"Bearer {ANON}x"]),
     "less-than-the-key": ([f"Bearer {ANON[:-1]}"], [f"Bearer {ANON[:-1]}"]),
-    "two-words": ([f"Bearer {ANON} {JWT}"], [f"Bearer {ANON} {JWT}"]),
-    "no-blank": ([f"Bearer{ANON}"], [f"Bearer{ANON}"]),
-    "another-scheme": ([f"Basic {ANON}"], [f"Basic {ANON}"]),
-    "twice-the-scheme": ([f"Bearer Bearer {ANON}"], [f"Bearer Bearer {ANON}"]),
-    "only-the-scheme": (["Bearer"], ["Bearer"]),
-    "empty": ([""], [""]),
-    "joined-by-a-comma": ([f"Bearer {ANON},Bearer {JWT}"], [f"Bearer {ANON},Bearer {JWT}"]),
-    "joined-copies": ([f"Bearer {ANON}, Bearer {ANON}"], [f"Bearer {ANON}, Bearer {ANON}"]),
+    "two-words": ([f"Bearer {ANON} {JWT}"], REFUSED),
+    "no-blank": ([f"Bearer{ANON}"], REFUSED),
+    "another-scheme": ([f"Basic {ANON}"], REFUSED),
+    "twice-the-scheme": ([f"Bearer Bearer {ANON}"], REFUSED),
+    "only-the-scheme": (["Bearer"], REFUSED),
+    "empty": ([""], REFUSED),
+    "joined-by-a-comma": ([f"Bearer {ANON},Bearer {JWT}"], REFUSED),
+    "joined-copies": ([f"Bearer {ANON}, Bearer {ANON}"], REFUSED),
     "ours-as-if-guessed": ([f"Bearer {KEY}x"], [f"Bearer {KEY}x"]),
 }
 
@@ -117,7 +128,11 @@ SENT: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("trick", SENT)
 def test_what_passes_and_what_gives_way(world: World, trick: str, key: str) -> None:
     sent, arrived = SENT[trick]
-    status, seen = world.send(("apikey", ANON), *(("Authorization", value) for value in sent), key=key)
+    headers = [("apikey", ANON), *(("Authorization", value) for value in sent)]
+    if arrived is REFUSED:
+        assert world.refuses(*headers, key=key)
+        return
+    status, seen = world.send(*headers, key=key)
     assert status == 200
     assert seen.header_values("authorization") == arrived
     assert seen.header_values("apikey") == [KEY]
@@ -128,10 +143,19 @@ def test_what_passes_and_what_gives_way(world: World, trick: str, key: str) -> N
     "values",
     [(f"Bearer {ANON}", f"Bearer {JWT}"), (f"Bearer {JWT}", f"Bearer {ANON}"), (f"Bearer {ANON}",) * 2, ("", "")],
 )
-def test_several_are_not_ours_to_understand(world: World, values: tuple[str, ...]) -> None:
-    _, seen = world.send(("apikey", ANON), *(("authorization", value) for value in values))
-    # Envoy joins them by commas; empty ones vanish in that.
-    assert ",".join(seen.header_values("authorization")) == ",".join(filter(None, values))
+def test_several_are_refused(world: World, values: tuple[str, ...]) -> None:
+    headers = [("apikey", ANON), *(("authorization", value) for value in values)]
+    assert world.refuses(*headers)
+
+
+def test_a_refusal_says_what_is_wrong_and_repeats_nothing_of_it(world: World) -> None:
+    answer = world.plane.call("demo/api", "/x", headers=[("apikey", ANON), ("authorization", JWT)])
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (401, "false")
+    error = answer.json()["error"]
+    assert (error["code"], error["section"]) == ("CredentialUnreadable", "demo/api/default")
+    assert "'Bearer ...'" in error["message"]
+    assert JWT not in answer.text
+    assert ANON not in answer.text
 
 
 def test_a_key_alone_gets_both(world: World) -> None:
@@ -143,9 +167,11 @@ def test_a_key_alone_gets_both(world: World) -> None:
 
 @pytest.mark.parametrize("headers", [[], [("apikey", "")], [("apikey", "other")]])
 def test_a_token_without_a_key_or_beside_another_one_passes(world: World, headers: list[tuple[str, str]]) -> None:
-    for value in (f"Bearer {JWT}", f"Bearer {ANON}", "Bearer ", ""):
+    for value in (f"Bearer {JWT}", f"Bearer {ANON}"):
         _, seen = world.send(*headers, ("authorization", value))
-        assert seen.header_values("authorization") == [value.strip()]
+        assert seen.header_values("authorization") == [value]
+    for value in ("Bearer ", ""):
+        assert world.refuses(*headers, ("authorization", value))
 
 
 @pytest.mark.parametrize("value", ["one", "two"])

@@ -138,8 +138,10 @@ class Credential:
 
     `yields`: the caller's own value in this header passes, and the credential goes in only where the caller sent none or
     a copy of what it sent as its key: the same text, with or without `prefix`, that it put into another place of this
-    section's credentials that does not yield. For providers that take a key and beside it a user's token in a header
-    where their clients repeat the key if there is no user.
+    section's credentials that does not yield. What passes is one token after `prefix`, which is written as it stands here;
+    a call that has anything else in this header is refused, for the provider might take it for none and go by the key. For
+    providers that take a key and beside it a user's token in a header where their clients repeat the key if there is no
+    user.
     """
 
     name: str

@@ -1,9 +1,11 @@
 -- Credentials that yield to the caller's own (`Credential.yields`): a user's token passes, and the gateway's credential
 -- goes in only where the caller sent nothing, or repeated there what it sent as its key.
 --
--- What is no copy passes as it came, and beside it nothing is put in: several headers of the name, an empty one, another
--- scheme, a token that is nobody's key. So a mistake here costs the caller a refusal by the provider; it never makes of a
--- user's call one with the gateway's key. That it may go in is said in dynamic metadata, which each attempt reads anew.
+-- What is no copy passes if it can be read as the caller's own: the prefix and one word. It is written out as the prefix is
+-- declared. All else there is refused: several headers of the name, an empty one, another scheme, `Bearer` with nothing
+-- after it. For a provider may take what it can't read for nothing, and nothing for its leave to go by the key: Supabase's
+-- own gateway does so with `bearer` in lower case. So a mistake here costs the caller a refusal; it never makes of a user's
+-- call one with the gateway's key. That the credential may go in is said in dynamic metadata, which each attempt reads anew.
 
 local yielding = {}
 do
@@ -71,15 +73,38 @@ do
     return keys[value] or keys[bare(value, prefix) or ""]
   end
 
+  -- The caller's own value as the provider is to see it; nil where it can't be told what it is.
+  local function own(value, prefix)
+    if trimmed(prefix) == "" then
+      return trimmed(value) ~= "" and value or nil
+    end
+    local word = bare(value, prefix)
+    return word and word:find("^[^ \t,]+$") and prefix .. word or nil
+  end
+
+  local function unreadable(each, section)
+    local form = each.prefix == "" and "" or " as '" .. each.prefix .. "...'"
+    return reply.refusal(401, "CredentialUnreadable", "the header " .. each.header .. " holds neither one token of the caller's"
+      .. form .. " nor a copy of its key", { { "section", section.id } })
+  end
+
+  -- Returns a refusal, or nil.
   function yielding.apply(handle, headers, section)
     local keys
     for _, each in ipairs(section.yields or {}) do
       local count = headers:getNumValues(each.header)
-      if count == 1 then
+      if count > 0 then
+        local value = count == 1 and headers:get(each.header)
         keys = keys or keys_of(headers, section.keys)
-        if is_copy(headers:get(each.header), each.prefix, keys) then
+        if value and is_copy(value, each.prefix, keys) then
           headers:remove(each.header)
           count = 0
+        else
+          local written = value and own(value, each.prefix)
+          if not written then
+            return unreadable(each, section)
+          end
+          headers:replace(each.header, written)
         end
       end
       if count == 0 then
