@@ -24,7 +24,9 @@ CALLER = "headgate.supabase.caller"
 PLANETS: tuple[dict[str, Any], ...] = tuple(
     {"id": number, "name": name} for number, name in enumerate(("Mercury", "Venus", "Earth", "Mars"), start=1)
 )
-_HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"apikey"}
+_HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+_NOT_PASSED_ON = _HOP_BY_HOP | {b"apikey", b"authorization", b"content-length"}
+_OF_THE_EDGE = _HOP_BY_HOP | {b"date", b"server"}
 
 
 def service(rest: ASGIApp | str | None) -> ASGIApp:
@@ -97,17 +99,23 @@ class Upstream:
         if self._client is None:
             self._client = httpx.AsyncClient(trust_env=False, timeout=60)
         caller: Caller = scope[CALLER]
-        kept = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP | {b"authorization"}]
-        headers = [*kept, (b"authorization", f"Bearer {caller.token}".encode())]
-        request = self._client.build_request(scope["method"], self._target(scope), content=await _body(receive))
-        request.headers = httpx.Headers([*headers, (b"host", self._address.netloc)])
+        body = await _body(receive)
+        kept = [(name, value) for name, value in scope["headers"] if name not in _NOT_PASSED_ON]
+        headers = [
+            *kept,
+            (b"authorization", f"Bearer {caller.token}".encode()),
+            (b"host", self._address.netloc),
+            # It may have come without a length, in chunks.
+            *([(b"content-length", str(len(body)).encode())] if body else []),
+        ]
+        request = httpx.Request(scope["method"], self._target(scope), headers=headers, content=body)
         try:
             answer = await self._client.send(request, stream=True)
         except httpx.ConnectError:
             await errors.service_down()(Call(scope, receive, send))
             return
         try:
-            fields = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
+            fields = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _OF_THE_EDGE]
             await send({"type": "http.response.start", "status": answer.status_code, "headers": fields})
             async for part in answer.aiter_raw():
                 await send({"type": "http.response.body", "body": part, "more_body": True})

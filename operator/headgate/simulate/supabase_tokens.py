@@ -83,11 +83,12 @@ class Signer:
     def caller(self, key: str, authorization: str) -> Caller:
         """Who calls, by the key and the `Authorization` given.
 
-        A key that is no JWT becomes its role's token where no other is given, as in
-        https://github.com/supabase/supabase/tree/master/docker/volumes/api/envoy: a user's own token stays as it is.
+        Only what begins with `Bearer `, spelled so, and is no `sb_` key counts as a user's own token and stays as it is.
+        All else gives way to the token of the key's role, whatever it is: nothing, `bearer` in lower case, another scheme.
+        https://github.com/supabase/supabase/blob/master/docker/volumes/api/envoy/lds.template.yaml
         """
         given = authorization.removeprefix("Bearer ")
-        if given and given != key:
+        if given != authorization and given != key and not given.startswith("sb_"):
             claims, fault = self.check(given)
             return Caller(key, given, str(claims.get("role", ANON)), claims, fault)
         role = self.role_of(key)
