@@ -79,6 +79,16 @@ class Postgres:
 
     # Life cycle
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._server is not None and self._server.running
+
+    @property
+    def answers(self) -> bool:
+        """Whether it takes calls."""
+        return self._psql("select 1").returncode == 0
+
     def start(self) -> Self:
         """Start it, and wait until it takes calls."""
         assert self._server is None, "it is running already"
@@ -101,7 +111,7 @@ class Postgres:
             user=account and account.pw_uid,
             group=account and account.pw_gid,
         )
-        self._server.wait_until(lambda: self._psql("select 1").returncode == 0, "up")
+        self._server.wait_until(lambda: self.answers, "up")
         return self
 
     def stop(self) -> None:

@@ -1,53 +1,41 @@
-"""A Supabase project whose `rest` service is real: PostgREST on PostgreSQL with row-level security, behind a thin edge.
+"""A Supabase project whose `rest` service is real: PostgREST on PostgreSQL with row-level security, behind the simulated edge.
 
-    with Project(log_directory) as project:
-        project.url("/rest/v1/notes")        # https, under the certificate of `project.host`
+    with Project(log_directory, Authority()) as project, project.behind(root, {"app": "secret"}) as headgate:
+        headgate.call("app", "/rest/v1/notes")
 
-The edge does what the hosted one does with keys: it wants an `apikey`, and where the caller has no token of its own it
-puts in that of the key's role. All else is the database's own doing. `project.edge.requests` is what arrived there.
+The edge does with keys what the hosted one does (`headgate.simulate.supabase`); all else of `rest` is the database's own
+doing. `project.edge.requests` is what arrived there.
 """
 
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-import jwt
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from harness import declared
+from harness.dns import DnsServer
+from harness.headgate import Headgate
 from harness.pki import Authority
 from harness.postgres import Postgres
 from harness.postgrest import Postgrest
-from headgate.simulate.server import AsgiServer
+from headgate.simulate.supabase import HOST, REFERENCE, SimulatedSupabase
+from headgate.simulate.supabase_rest import Upstream
+from headgate.simulate.supabase_tokens import JWT_SECRET, PUBLISHABLE_KEY, SECRET_KEY, Signer
 
-REFERENCE = "abcdefghijklmnopqrst"
-HOST = f"{REFERENCE}.supabase.co"
-SECRET_KEY = "sb_secret_of-the-project-0123456789_abcdefgh"
-PUBLISHABLE_KEY = "sb_publishable_of-the-project-0123456789_abcd"
+__all__ = ["ALICE", "BOB", "HOST", "PUBLISHABLE_KEY", "SECRET_KEY", "Project", "token", "user"]
 SCHEMA = Path(__file__).with_name("supabase.sql")
 ALICE, BOB = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
-_JWT_SECRET = "a secret of the project that is shared by auth and rest"
-_ROLES = {SECRET_KEY: "service_role", PUBLISHABLE_KEY: "anon"}
-_NO_KEY = {
-    "message": "No API key found in request",
-    "hint": "No `apikey` request header or url param was found.",
-}
-_WRONG_KEY = {
-    "message": "Invalid API key",
-    "hint": "Double check your Supabase `anon` or `service_role` API key.",
-}
-_HOP_BY_HOP = {b"connection", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 
 
-def token(role: str = "authenticated", *, lifetime: float = 3600, secret: str = _JWT_SECRET, **claims: Any) -> str:
-    """A JWT (HS256) of the project's. `lifetime` in seconds from now; a negative one has expired."""
-
-    now = int(time.time())
-    return jwt.encode({"role": role, "iat": now, "exp": int(now + lifetime), **claims}, secret, "HS256")
+def token(role: str = "authenticated", *, lifetime: float = 3600, secret: str = JWT_SECRET, **claims: Any) -> str:
+    """A JWT of the project's. `lifetime` in seconds from now; a negative one has expired."""
+    return Signer(secret).sign({"role": role, **claims}, lifetime)
 
 
 def user(sub: str) -> str:
@@ -55,76 +43,30 @@ def user(sub: str) -> str:
     return token(sub=sub)
 
 
-class Edge:
-    """The front of the project, as an ASGI app: keys are checked here, and `rest` is passed on to PostgREST.
-
-    Of `auth` it has only the health check, of the other services nothing.
+class Newer(Upstream):
+    """A PostgREST whose errors have, where `enabled`, the header that versions since 13 give them: the binary at hand is
+    older.
     """
 
-    def __init__(self, rest: str) -> None:
-        self._rest = httpx.URL(rest)
-        self._client = httpx.AsyncClient(trust_env=False, timeout=60)
+    enabled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One call."""
-        if scope["type"] != "http":
-            return
-        headers: list[tuple[bytes, bytes]] = list(scope["headers"])
-        key = _first(headers, b"apikey") or httpx.QueryParams(scope["query_string"]).get("apikey", "")
-        path = scope["raw_path"].decode("latin-1")
-        if not key:
-            await _answer(send, 401, _NO_KEY)
-        elif key not in _ROLES:
-            await _answer(send, 401, _WRONG_KEY)
-        elif path.startswith("/rest/v1/"):
-            await self._pass_on(scope, receive, send, _with_role(headers, key))
-        elif path == "/auth/v1/health":
-            await _answer(
-                send, 200, {"version": "v2.180.0", "name": "GoTrue", "description": "GoTrue is a user registration"}
-            )
-        else:
-            await _answer(send, 404, {"message": "no Route matched with those values"})
+        """One call; what the answer is waits for its body, where that is an error."""
+        held: list[Message] = []
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        query = httpx.QueryParams(scope["query_string"])
-        tail = scope["query_string"] if "apikey" not in query else str(query.remove("apikey")).encode()
-        target = scope["raw_path"].removeprefix(b"/rest/v1") + (b"?" + tail if tail else b"")
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        request = httpx.Request(scope["method"], self._rest.copy_with(raw_path=target), headers=headers, content=body)
-        answer = await self._client.send(request, stream=True)
-        try:
-            kept = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
-            await send({"type": "http.response.start", "status": answer.status_code, "headers": kept})
-            async for part in answer.aiter_raw():
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            await answer.aclose()
+        async def hold(message: Message) -> None:
+            begins = message["type"] == "http.response.start"
+            if message["status"] < 400 if begins else not held:
+                await send(message)
+            else:
+                held.append(message)
+                if not begins and not message.get("more_body"):
+                    code = json.loads(b"".join(part.get("body", b"") for part in held))["code"]
+                    held[0]["headers"].append((b"proxy-status", f"PostgREST; error={code}".encode()))
+                    for part in held:
+                        await send(part)
 
-
-def _with_role(headers: list[tuple[bytes, bytes]], key: str) -> list[tuple[bytes, bytes]]:
-    """The headers for PostgREST: a token of the key's role where the caller has none but its key."""
-    kept = [(name, value) for name, value in headers if name not in _HOP_BY_HOP | {b"apikey"}]
-    given = _first(headers, b"authorization")
-    if given not in (None, f"Bearer {key}"):
-        return kept
-    role = token(_ROLES[key], lifetime=60)
-    return [*((n, v) for n, v in kept if n != b"authorization"), (b"authorization", f"Bearer {role}".encode())]
-
-
-def _first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key == name), None)
-
-
-async def _answer(send: Send, status: int, body: dict[str, str]) -> None:
-    content = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", str(len(content)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+        await super().__call__(scope, receive, hold if self.enabled else send)
 
 
 class Project:
@@ -134,9 +76,9 @@ class Project:
         """`settings` are PostgREST's own (`harness.postgrest`)."""
         self.authority = authority
         self.postgres = Postgres()
-        self.rest = Postgrest(self.postgres, jwt_secret=_JWT_SECRET, log=logs / "postgrest.log", settings=settings)
-        identity = authority.server(HOST)
-        self.edge = AsgiServer(Edge(self.rest.url), tls=identity)
+        self.rest = Postgrest(self.postgres, jwt_secret=JWT_SECRET, log=logs / "postgrest.log", settings=settings)
+        self.newer = Newer(self.rest.url)
+        self.edge = SimulatedSupabase(authority, rest=self.newer)
 
     def __enter__(self) -> Self:
         try:
@@ -171,9 +113,35 @@ class Project:
             insert into ledger values (1, 'for the server only');
             """
         )
+        self.newer.enabled = False
         self.edge.recorder.clear()
 
+    @contextmanager
+    def behind(
+        self, root: Path, upstreams: Mapping[str, str], policies: Mapping[str, str] | None = None
+    ) -> Iterator[Headgate]:
+        """A gateway in front of it. `upstreams`: `secret` or `publishable` by name, which says what key the gateway has;
+        `policies`: files of one policy each, by its name. All are in force.
+        """
+        options = {"project": REFERENCE}
+        files = {
+            "gateway": declared.GATEWAY,
+            "ca": declared.config_map("test-ca", "ca.crt", self.authority.pem.decode()),
+            **(policies or {}),
+        }
+        for name, key in upstreams.items():
+            files[name] = declared.upstream(name, "supabase", self.edge.port, secret=key, providerOptions=options)
+        secrets = {"default/secret/key": SECRET_KEY, "default/publishable/key": PUBLISHABLE_KEY}
+        with DnsServer() as dns:
+            dns.set(HOST, "127.0.0.1", ttl=60)
+            with Headgate(root, dns=dns, secrets=secrets, files=files) as headgate:
+                headgate.wait_ready(*upstreams)
+                for policy in headgate.objects():
+                    if policy["kind"] not in ("UpstreamService", "IntegrationGateway"):
+                        headgate.wait_condition(policy["kind"], policy["metadata"]["name"], "Programmed")
+                yield headgate
+
     def executions(self) -> int:
-        """How often `break_off` has begun to run since `reset`."""
+        """How often a function that counts itself has begun to run since `reset`."""
         ((last, called),) = self.postgres.sql("select last_value, is_called from begun")
         return int(last) if called == "t" else 0

@@ -52,3 +52,12 @@ begin
   raise exception 'the connection broke' using errcode = '08006';
 end
 $$;
+
+-- Counts in the same way, then takes its time.
+create function linger(seconds float) returns int language plpgsql as $$
+begin
+  perform nextval('begun');
+  perform pg_sleep(seconds);
+  return 1;
+end
+$$;
