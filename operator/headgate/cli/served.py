@@ -27,6 +27,7 @@ from headgate.files.source import FolderSource
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import DataEntry, DataObject, Snapshot
+from headgate.simulate import pretend
 from headgate.standalone.state import StateDirectory
 from headgate.store import Store
 
@@ -71,12 +72,18 @@ class Served:
     def snapshot(self) -> Snapshot:
         """What is declared, as the run reads it."""
         found = self._store.snapshot()
+        given = list(self._given())
+        if not given and not self.simulated:
+            return found
+        props = _props()
+        fitting = {"tls.crt": props.certificate, "tls.key": props.private_key, "ca.crt": props.roots}
         data = dict(found.data)
-        for ref, key in self._given():
+        for ref, key in given:
             entry = data.get(ref, DataEntry(None))
-            values = {**(entry.current.data if entry.current else {}), key: _PLACEHOLDER}
+            values = {**(entry.current.data if entry.current else {}), key: fitting.get(key, _PLACEHOLDER)}
             data[ref] = replace(entry, current=DataObject(ref, "given", MappingProxyType(values)))
-        return replace(found, data=MappingProxyType(data))
+        found = replace(found, data=MappingProxyType(data))
+        return pretend.fill(found, props, pretend.Memo()) if self.simulated else found
 
     def _given(self) -> Iterator[tuple[ObjectRef, str]]:
         """The Secrets, and their keys, that came by option."""
@@ -156,7 +163,7 @@ class Served:
         """The run's own words where they are of what is shown; of policies compile knows which targets are meant."""
         own = {found.ref, ObjectRef("IntegrationGateway", *found.gateway.split("/", 1)) if found.gateway else found.ref}
         if fresh or found.ref not in self._said:
-            yield from (each for each in found.problems if not self._about_given(each))
+            yield from found.problems
             return
         for ref in sorted(own, key=lambda each: each.kind, reverse=True):
             for kind in ("Accepted", "ResolvedRefs"):
@@ -167,12 +174,6 @@ class Served:
         for ref in refs:
             if ref not in own and self.condition(ref, "Programmed").get("reason") == "RejectedByProxy":
                 yield from self._wrong(ref, "Programmed")
-
-    def _about_given(self, problem: Problem) -> bool:
-        """Whether it is about a Secret whose value the run has and this command has not."""
-        if problem.condition != "ResolvedRefs":
-            return False
-        return self.simulated or any(f"{ref}" in problem.message for ref, _ in self._given())
 
     def _wrong(self, ref: ObjectRef, kind: str) -> Iterator[Problem]:
         found = self.condition(ref, kind)
@@ -186,6 +187,8 @@ class Served:
         entries = data.get("sections") if isinstance(data, dict) else None
         circuits = {}
         for each in entries if isinstance(entries, list) and self.alive else ():
+            if not isinstance(each, dict):
+                continue
             upstream, _, section = str(each.get("section", "")).rpartition("/")
             if upstream == found.ref.key and each.get("gateway") == found.gateway:
                 since = str(each.get("since"))
@@ -203,6 +206,15 @@ class Served:
         if self.simulated:
             yield "providers are simulated: calls go to this machine, with made-up keys"
         yield from (str(each) for each in self._source.world.problems if each.ref is None or each.ref in refs)
+
+
+def _props() -> pretend.Props:
+    """What stands for values that the run has and this command has not: fit to be used, and good for nothing."""
+    from headgate.simulate.certificates import Authority
+
+    authority = Authority("headgate explain")
+    own = authority.server("headgate.invalid")
+    return pretend.Props({}, SecretValue(own.chain_pem), SecretValue(own.key_pem), SecretValue(authority.pem))
 
 
 def _refs(found: Explanation) -> list[ObjectRef]:

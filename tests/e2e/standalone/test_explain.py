@@ -204,3 +204,22 @@ def test_colours_are_for_terminals_that_want_them(
     os.close(master)
     assert b"UpstreamService default/one" in seen
     assert (b"\x1b[31m" in seen) is coloured
+
+
+def test_a_simulated_run_lacks_no_key(tmp_path: Path) -> None:
+    gemini = (
+        "apiVersion: headgate.dev/v1alpha1\nkind: UpstreamService\nmetadata: {name: one}\nspec:\n"
+        "  provider: gemini\n  credentials: [{name: default, secretRef: {name: nowhere, key: token}}]\n"
+        "  tls: {mode: ClientAndServer, clientCertificateRef: {name: nowhere-either}}\n"
+    )
+    with Headgate(tmp_path, files={"one": gemini}, arguments=["--simulate"]) as running:
+        running.wait_ready("one")
+        said = explain(running)
+        assert line(said, "in force  ") == "yes: every proxy has it"
+        assert "note         providers are simulated" in said
+        assert "wrong" not in said
+        assert line(said, "certificate").startswith("Secret default/nowhere-either")
+        running.stop()
+        said = explain(running)
+        assert "wrong" not in said
+        assert line(said, "values") == "as declared (generation 1)"
