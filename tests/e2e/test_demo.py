@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -35,3 +36,40 @@ def test_every_scene_holds(tmp_path: Path) -> None:
     assert "✗" not in done.stdout
     assert "\x1b" not in done.stdout
     assert list(tmp_path.glob("headgate-demo-*")) == []
+    assert left_behind(tmp_path) == []
+
+
+def test_a_scene_that_does_not_hold_ends_it_in_words_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Even where the run is no more and its Envoy goes on serving, as it should for anybody else."""
+    code = (
+        "import sys; from demo import __main__ as demo, scenes\n"
+        "def killed(stage):\n"
+        "    stage._run.kill()\n"
+        "    stage.wait(lambda: False, 'better times')\n"
+        "scenes.SCENES = (('The run is killed', killed),)\n"
+        "sys.exit(demo.main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools"), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "The demo failed: waited in vain for better times" in done.stdout
+    assert list(tmp_path.glob("headgate-demo-*")) == []
+    assert left_behind(tmp_path) == []
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that still know this folder."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(folder) in line:
+                lines.append(line)
+    return lines

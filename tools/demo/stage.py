@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from headgate.simulate.client import Control
+from headgate.standalone.process import ProcessId
+from headgate.standalone.state import StateDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "manifests" / "examples"
@@ -74,7 +76,17 @@ class Stage:
             except subprocess.TimeoutExpired:
                 self._run.kill()
             self._reader.join(PATIENCE)
+            self._end_survivors()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_survivors(self) -> None:
+        """Envoy outlives a run that was killed; this stage's is of no use to anybody."""
+        for file in self.state.glob("gateways/*/envoy.json"):
+            left = ProcessId.from_json((StateDirectory.read(file) or {}).get("process"))
+            if left is not None and left.alive():
+                os.kill(left.pid, signal.SIGKILL)
+                while left.alive():
+                    time.sleep(0.01)
 
     # What is on it
 
