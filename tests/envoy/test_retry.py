@@ -157,13 +157,24 @@ def test_a_moment_is_waited_for(provider: FakeServer, format_: ResetFormat) -> N
     moment = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=3)
     unix = format_ is ResetFormat.UNIX_TIMESTAMP
     value = str(int(moment.timestamp())) if unix else format_datetime(moment, usegmt=True)
-    provider.default(sequence(respond(503, "wait", {"x-reset": value}), respond(200)))
-    policy = retry(503, reset_headers=(ResetHeader("x-reset", format_),), hint_max=10_000)
+    provider.default(sequence(respond(429, "wait", {"x-reset": value}), respond(200)))
+    policy = retry(429, reset_headers=(ResetHeader("x-reset", format_),), hint_max=10_000)
     with DataPlane(_gateway(provider, policy)) as plane:
         assert plane.call("demo/api").status_code == 200
         assert plane.lua_errors() == 0
     assert time.time() >= moment.timestamp()
     assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_window_that_is_told_with_every_answer_is_no_hint_of_a_failure(provider: FakeServer, status: int) -> None:
+    """With a refusal for the rate it is waited for, here longer than is allowed; a failure is tried again at once."""
+    provider.default(sequence(respond(status, "wait", {"x-ratelimit-reset": "55"}), respond(200)))
+    policy = retry(403, 429, 503, reset_headers=(ResetHeader("x-ratelimit-reset", ResetFormat.SECONDS),))
+    with DataPlane(_gateway(provider, policy)) as plane:
+        assert plane.call("demo/api").status_code == (200 if status == 503 else status)
+        assert plane.lua_errors() == 0
+    assert len(provider.requests) == (2 if status == 503 else 1)
 
 
 def test_a_moment_is_read_by_the_providers_clock() -> None:

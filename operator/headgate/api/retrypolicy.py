@@ -115,7 +115,7 @@ class RateLimitedBackOff(Model):
         Field(
             default=(),
             max_length=8,
-            description="Response headers that say how long; the first one present counts. Default: what the provider's profile says, else Retry-After.",
+            description="Response headers that say how long; of several, the longest wait counts. Others than Retry-After count with 403 and 429 only. Default: what the provider's profile says, else Retry-After.",
         ),
     ]
     max_interval: Annotated[

@@ -58,11 +58,15 @@ local function from_header(handle, headers, value, format)
   return number * 1000
 end
 
+-- Only with these does a header other than Retry-After ask to wait: many providers tell with every answer when their window
+-- begins anew, and a failure in the middle of one is no reason to wait for its end.
+local LIMITED = { ["403"] = true, ["429"] = true }
+
 -- The longest wait that any of the declared headers asks for; nil without one that can be understood.
-local function header_hint(handle, headers, declared)
+local function header_hint(handle, headers, declared, status)
   local longest
   for name, format in string.gmatch(declared, "([^=,]+)=([^,]+)") do
-    local value = headers:get(name)
+    local value = (LIMITED[status] or name == "retry-after") and headers:get(name)
     local wait = value and from_header(handle, headers, value, format)
     if wait then
       longest = math.max(longest or 0, wait)
@@ -96,7 +100,7 @@ end
 -- What the answer says: what it means, if more than its status ("safe": repeatable whatever the method; "never"), how many
 -- milliseconds it asks to wait, and whether that is said in a header. The body is read at most once.
 local function said(handle, policy, headers, status, marks)
-  local hint = header_hint(handle, headers, policy.headers)
+  local hint = header_hint(handle, headers, policy.headers, status)
   local in_header = hint ~= nil
   local meaning, in_body
   if marks then
