@@ -152,7 +152,9 @@ SUPABASE = Profile(
         Fact("key-replaced", "`apikey` has the project's key; a caller's own never passes.", _KEYS),
         Fact(
             "users-token-passes",
-            "`Authorization` has the user's token; where there is no user, clients repeat the key, and the two must be equal.",
+            "`Authorization` has the user's token, as `Bearer TOKEN`; where there is no user, clients repeat the key, and the two"
+            " must be equal. A call without a user's token has the key's rights: where users choose the headers of calls, the"
+            " publishable key is the one to give to the gateway.",
             _KEYS,
         ),
         Fact(
