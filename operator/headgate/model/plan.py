@@ -87,6 +87,10 @@ class Endpoint:
         """The host as a URL spells it, without the port."""
         return f"[{self.hostname}]" if ":" in self.hostname else self.hostname
 
+    def host(self, *, tls: bool) -> str:
+        """What the Host header says to it: the port only where it is not the scheme's own."""
+        return self.authority if self.port == (443 if tls else 80) else f"{self.authority}:{self.port}"
+
 
 class LookupFamily(StrEnum):
     AUTO = "Auto"
