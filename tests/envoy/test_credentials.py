@@ -11,8 +11,9 @@ import pytest
 
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, opaque, retry, section, upstream
+from headgate.envoy.metadata import URL_HEADERS
 from headgate.model.plan import Credential, CredentialPlace, Gateway
-from headgate.simulate.behaviours import statuses
+from headgate.simulate.behaviours import respond, statuses
 from headgate.simulate.recording import RecordedRequest
 from headgate.simulate.server import FakeServer
 
@@ -74,6 +75,27 @@ def test_a_query_credential_leaves_the_rest_of_the_query_as_it_was(
     assert query_plane.client.send(response).status_code == 200
     seen = query_provider.requests[before]
     assert (seen.raw_path, seen.query) == (b"/path", arrived)
+    assert query_plane.lua_errors() == 0
+
+
+@pytest.mark.parametrize("upstream_key", ["demo/api", "demo/again"])
+@pytest.mark.parametrize("name", URL_HEADERS)
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ("https://elsewhere.example/new?a=1&key=s3cret&b=2#end", "https://elsewhere.example/new?a=1&b=2#end"),
+        ("https://elsewhere.example/new?key=s3cret", "https://elsewhere.example/new"),
+        ("next?k%65y=s3cre%74", "next"),
+        ("?key=s3cret&key=another", "?key=another"),
+        ("https://elsewhere.example/new?key=another&a=%2f", "https://elsewhere.example/new?key=another&a=%2f"),
+        ("https://elsewhere.example/key=s3cret", "https://elsewhere.example/key=s3cret"),
+    ],
+)
+def test_a_redirect_that_repeats_the_query_does_not_show_the_credential(
+    query_plane: DataPlane, query_provider: FakeServer, upstream_key: str, name: str, given: str, handed_on: str
+) -> None:
+    query_provider.next(respond(307, "", {name: given}))
+    assert query_plane.call(upstream_key, "/old?a=1").headers[name] == handed_on
     assert query_plane.lua_errors() == 0
 
 

@@ -17,7 +17,7 @@ from harness.bench import Bench, ReportingPlane, error_of
 from harness.pki import Authority
 from harness.plans import ROOTS, endpoint, gateway, roots, tls, upstream
 from harness.ports import free_port
-from headgate.envoy.listener import URL_HEADERS
+from headgate.envoy.metadata import URL_HEADERS
 from headgate.model.plan import Ceilings, Credential, CredentialPlace, Timeouts
 from headgate.simulate.behaviours import Gate, echo, hang, respond
 from headgate.simulate.server import FakeServer

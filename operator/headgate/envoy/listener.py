@@ -47,6 +47,7 @@ from headgate.envoy.metadata import (
     LOCAL_REPLY_HEADER,
     REPORT_KEY,
     SCOPE_HEADER,
+    URL_HEADERS,
     YIELD_NAMESPACE,
 )
 from headgate.envoy.pack import address, any_of, boolean, duration, extension, uint32
@@ -76,9 +77,6 @@ BUFFER_BYTES: Final = 1 << 20
 UNROUTED_IDLE: Final[Millis] = 300_000
 #: How many values of a limit's Distinct headers have a bucket of their own; further ones share a bucket.
 MAX_DISTINCT: Final = 10_000
-
-#: Answers' headers whose URLs are rewritten to the gateway's.
-URL_HEADERS: Final = ("location", "content-location", "x-goog-upload-url", "x-goog-upload-control-url")
 
 #: Removed from what callers send before anything reads it, besides what is internal.
 _UNTRUSTED_NAMES: Final = (

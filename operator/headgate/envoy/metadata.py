@@ -53,6 +53,8 @@ LOCAL_REPLY_HEADER: Final = "x-hg-local"
 INTERNAL_REQUEST_PREFIXES: Final = ("x-hg-", "x-headgate-", "x-envoy-", "x-forwarded-")
 #: No header of these prefixes that a provider sends has any effect or reaches the caller.
 INTERNAL_RESPONSE_PREFIXES: Final = ("x-hg-", "x-headgate-", "x-envoy-")
+#: Answers' headers whose URLs are rewritten to the gateway's, and never show a credential.
+URL_HEADERS: Final = ("location", "content-location", "x-goog-upload-url", "x-goog-upload-control-url")
 
 #: How long a half-open breaker waits for a trial whose section has no time limit of its own.
 UNBOUNDED_TRIAL: Final[Millis] = 60_000

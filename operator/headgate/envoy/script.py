@@ -19,6 +19,7 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
 from headgate.envoy.credentials import carried
+from headgate.envoy.metadata import URL_HEADERS
 from headgate.envoy.pack import any_of
 from headgate.model.plan import CredentialPlace, Section
 
@@ -56,7 +57,10 @@ def _parts(section: Section) -> Iterable[str]:
 
 @lru_cache(maxsize=64)
 def _filter(query: _Names, cookies: _Names, parts: tuple[str, ...]) -> hcm_pb2.HttpFilter:
-    tables = f"local QUERY={_table(query)}\nlocal COOKIES={_table(cookies)}\n" if query or cookies else ""
+    tables = ""
+    if query or cookies:
+        urls = ",".join(_quoted(name) for name in URL_HEADERS)
+        tables = f"local QUERY={_table(query)}\nlocal COOKIES={_table(cookies)}\nlocal URLS={{{urls}}}\n"
     code = tables + "".join(_source(part) for part in parts)
     lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=code))
     return hcm_pb2.HttpFilter(name=FILTER, typed_config=any_of(lua))

@@ -13,9 +13,14 @@ function envoy_on_request(handle)
   end
 end
 
-if decide then
+if decide or hide_credentials then
   function envoy_on_response(handle)
-    decide(handle)
+    if hide_credentials then
+      hide_credentials(handle)
+    end
+    if decide then
+      decide(handle)
+    end
   end
 end
 

@@ -1,5 +1,5 @@
 -- Puts credentials into query and cookies. QUERY and COOKIES, written by envoy/script.py, list them: {name, header that has
--- the value}. Everything else stays as the caller wrote it, to the byte. Attempts share the request's headers, so doing it
+-- the value}; URLS lists the headers of an answer that have a URL. Everything else stays as the caller wrote it, to the byte. Attempts share the request's headers, so doing it
 -- again must change nothing.
 
 local function decoded(text)
@@ -61,5 +61,37 @@ function place_credentials(headers)
   end
   if #COOKIES > 0 then
     place_cookies(headers)
+  end
+end
+
+-- The credentials among the parts of a query: the parts as they are read, as a set.
+local function ours_in(query)
+  local named, found = names(QUERY), {}
+  for piece in string.gmatch(query, "[^&]+") do
+    if named[decoded(string.match(piece, "^[^=]*"))] then
+      found[decoded(piece)] = true
+    end
+  end
+  return found
+end
+
+-- A provider that sends the caller elsewhere may repeat the query it was asked with, and with it the key.
+function hide_credentials(handle)
+  local headers, ours = handle:headers(), nil
+  for _, name in ipairs(#QUERY > 0 and URLS or {}) do
+    local base, query, rest = string.match(headers:get(name) or "", "^([^?#]*)%?([^#]*)(.*)$")
+    if base then
+      ours = ours or ours_in(string.match(handle:requestHeaders():get(":path") or "", "%?(.*)$") or "")
+      local kept = {}
+      for piece in string.gmatch(query .. "&", "([^&]*)&") do
+        if not ours[decoded(piece)] then
+          kept[#kept + 1] = piece
+        end
+      end
+      local left = table.concat(kept, "&")
+      if left ~= query then
+        headers:replace(name, base .. (left ~= "" and "?" .. left or "") .. rest)
+      end
+    end
   end
 end
