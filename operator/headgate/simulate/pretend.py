@@ -51,8 +51,10 @@ def fill(snapshot: Snapshot, props: Props, memo: Memo) -> Snapshot:
     missing = {
         each: value
         for upstream in snapshot.upstreams.values()
-        if not isinstance(upstream.current, Broken)
-        for each, value in _references(upstream.ref.namespace, upstream.current, props)
+        # What was good goes on being served while what is declared now can't be: it needs its keys as well.
+        for version in (upstream.last_good, upstream.current)
+        if version is not None and not isinstance(version, Broken)
+        for each, value in _references(upstream.ref.namespace, version, props)
         if not _there(snapshot.data.get(each.ref), each.key)
     }
     if memo.filled is None or memo.data is not snapshot.data or memo.missing != missing:

@@ -111,3 +111,15 @@ def test_what_can_not_be_read_asks_for_nothing() -> None:
     broken: Declared[Any] = Declared(ref, "1", Broken(Reason.INVALID_SPEC, "no"))
     world = Snapshot(upstreams=MappingProxyType({ref.key: broken}))
     assert fill(world, PROPS, Memo()) == world
+
+
+@pytest.mark.parametrize("edit", ["broken", "another key"])
+def test_what_was_good_keeps_its_made_up_key_while_an_edit_is_no_good(edit: str) -> None:
+    """It is what is served then."""
+    before = snapshot("hostname: a.example\ncredentials: [{name: a, secretRef: {name: keys, key: a}}]")
+    after = snapshot("hostname: a.example\ncredentials: [{name: a, secretRef: {name: keys, key: b}}]")
+    (good,), (edited,) = before.upstreams.values(), after.upstreams.values()
+    now = edited.current if edit == "another key" else Broken(Reason.INVALID_SPEC, "no")
+    declared = Declared(good.ref, "2", now, last_good=good.current, last_good_revision="1")  # type: ignore[arg-type]
+    world = Snapshot(upstreams=MappingProxyType({good.ref.key: declared}))
+    assert content(fill(world, PROPS, Memo())).keys() == ({"a", "b"} if edit == "another key" else {"a"})
