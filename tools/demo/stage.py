@@ -118,6 +118,8 @@ class Stage:
         """Wait until the run serves, and show what it said. Before anything else that is done with it."""
         self.wait(lambda: "ready" in self.lines, "the run to be ready")
         self.output("\n".join(self.lines))
+        if any(line.startswith("error") for line in self.lines):
+            raise ClaimFailed("the run says that not all is in force")
         self._control = Control.of(self.state)
 
     def follow(self) -> None:
