@@ -14,6 +14,7 @@ from headgate.api.credential import CredentialLocation
 from headgate.api.gateway import AllowedNamespaces
 from headgate.api.healthcheck import ActiveHealthCheck, StatusRange
 from headgate.api.kinds import KINDS
+from headgate.api.probe import Probe
 from headgate.api.ratelimit import ClientSelector, LimitHeaderMatch, LimitPath, LimitRate
 from headgate.api.retrypolicy import BackOff, PerRetry, RateLimitedBackOff
 from headgate.api.schema import structural_schema
@@ -138,6 +139,7 @@ EXAMPLES: dict[type[Model], list[tuple[list[Example], list[Example]]]] = {
         ),
         ([{"path": "/", "timeout": "1ms"}], [{"path": "/", "timeout": "0s"}]),
     ],
+    Probe: [([{}, {"interval": "10s"}, {"disabled": True}], [{"interval": "9s999ms"}])],
     CredentialLocation: [
         (
             [{"header": {"name": "Authorization", "prefix": "Bearer "}}, {"queryParameter": "key"}, {"cookie": "c"}],

@@ -63,6 +63,9 @@ class Reason(StrEnum):
     NO_TRAFFIC_YET = "NoTrafficYet"
     CIRCUIT_OPEN = "CircuitOpen"
     CALLS_FAILING = "CallsFailing"
+    CREDENTIAL_REJECTED = "CredentialRejected"
+    PROJECT_PAUSED = "ProjectPaused"
+    PROBE_FAILED = "ProbeFailed"
 
 
 class Condition(Model):

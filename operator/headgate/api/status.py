@@ -93,7 +93,7 @@ class UpstreamStatus(Model):
         Field(
             default=None,
             max_length=63,
-            description="Healthy, Degraded, Unhealthy or Unknown, by what the proxies see.",
+            description="Healthy, Degraded, Unhealthy or Unknown, by what proxies and probes see.",
         ),
     ]
     circuit: Annotated[

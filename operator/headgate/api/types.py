@@ -128,6 +128,9 @@ Method = Annotated[str, Field(pattern=r"^[A-Z]+$", min_length=1, max_length=16)]
 #: A path prefix: absolute, visible ASCII as on the wire, without query or fragment.
 PathPrefix = Annotated[str, Field(pattern=r"^/[\x21\x22\x24-\x3E\x40-\x7E]*$", min_length=1, max_length=1024)]
 
+#: A path with or without a query: absolute, visible ASCII as on the wire, without fragment.
+PathAndQuery = Annotated[str, Field(pattern=r"^/[\x21\x22\x24-\x7E]*$", min_length=1, max_length=1024)]
+
 #: A regular expression in RE2 syntax.
 Regex = Annotated[str, Field(min_length=1, max_length=1024)]
 

@@ -11,6 +11,7 @@ from headgate.api.base import Model, Rule
 from headgate.api.credential import Credential
 from headgate.api.healthcheck import HealthCheck
 from headgate.api.meta import AGE, READY, Column, Kind, Names
+from headgate.api.probe import Probe
 from headgate.api.rules import at_least
 from headgate.api.section import Section, Timeouts
 from headgate.api.status import UpstreamStatus
@@ -194,6 +195,13 @@ class UpstreamServiceSpec(Model):
         HealthCheck | None,
         Field(default=None, description="How endpoints are checked. Default: only by how they answer calls."),
     ]
+    probe: Annotated[
+        Probe | None,
+        Field(
+            default=None,
+            description="How the provider is asked, from time to time, whether it is well and takes the credentials. Default: as its profile knows, else not at all.",
+        ),
+    ]
     headers: Annotated[
         Headers | None, Field(default=None, description="Headers that are set, added or removed on the way.")
     ]
@@ -237,7 +245,7 @@ class UpstreamService(Kind):
     names: ClassVar[Names] = Names("UpstreamService", "upstreams", "upstream")
     columns: ClassVar[tuple[Column, ...]] = (
         READY,
-        Column("Health", ".status.health", description="How the provider is doing, by what the proxies see."),
+        Column("Health", ".status.health", description="How the provider is doing, by what proxies and probes see."),
         Column("Circuit", ".status.circuit", description="State of the breakers, with how many of the sections."),
         Column("Reason", ".status.reason", description="What is wrong, in one word."),
         Column("Since", ".status.since", "date", description="Since when it has been wrong."),

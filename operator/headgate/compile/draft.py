@@ -23,6 +23,7 @@ from headgate.model.plan import (
     HeaderRules,
     HealthCheck,
     Limit,
+    Probe,
     Retry,
     Route,
     SecretMaterial,
@@ -132,6 +133,7 @@ class Draft:
     dns: Dns = field(default_factory=Dns)
     tls: Tls | None = None
     health_check: HealthCheck | None = None
+    probe: Probe | None = None
     request_headers: HeaderRules = field(default_factory=HeaderRules)
     response_headers: HeaderRules = field(default_factory=HeaderRules)
     strip_headers: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Status documents: verdicts joined with what the proxies acknowledged and how the sections do.
+"""Status documents: verdicts joined with what the proxies acknowledged, how the sections do, and what probes say.
 
 Pure. At ten thousand objects of which one changed, one document is made: the others are last time's, the same objects,
 so that a writer sees by identity that there is nothing to write.
@@ -15,8 +15,15 @@ from headgate.api.base import GROUP
 from headgate.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from headgate.api.status import AncestorRef, AncestorStatus, GatewayStatus, PolicyInForce, PolicyStatus, UpstreamStatus
 from headgate.compile.replaced import replaced
-from headgate.compile.wellbeing import Health, Wellbeing, wellbeing
-from headgate.model.observations import Acknowledgement, Acknowledgements, SectionReport, SectionReports
+from headgate.compile.wellbeing import Health, Wellbeing, of_upstream
+from headgate.model.observations import (
+    Acknowledgement,
+    Acknowledgements,
+    ProbeReport,
+    ProbeReports,
+    SectionReport,
+    SectionReports,
+)
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Judgement, Plan, TargetVerdict, Verdict
@@ -29,8 +36,12 @@ Document = UpstreamStatus | GatewayStatus | PolicyStatus
 Conditions = tuple[Condition, ...]
 
 
-#: What an upstream's wellbeing is judged by: the upstream as it is served, and the reports of each of its sections.
-_Heard = tuple[Upstream, tuple[tuple[SectionReport, ...], ...]]
+#: What an upstream's wellbeing is judged by: the upstream as it is served, the reports of each of its sections, and what
+#: probes say.
+_Heard = tuple[Upstream, tuple[tuple[SectionReport, ...], ...], ProbeReport | None]
+#: What is heard of all upstreams.
+_Reports = tuple[SectionReports, ProbeReports]
+_NONE: ProbeReports = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,7 @@ class StatusMemo:
     connected: Mapping[str, int] = field(default_factory=dict)
     told: frozenset[ObjectRef] = frozenset()
     reports: SectionReports = field(default_factory=dict, repr=False)
+    probes: ProbeReports = field(default_factory=dict, repr=False)
     result: Mapping[ObjectRef, Status] | None = field(default=None, repr=False)
 
 
@@ -72,29 +84,32 @@ def statuses(
     previous: Mapping[ObjectRef, Status],
     now: datetime,
     memo: StatusMemo | None = None,
+    probes: ProbeReports = _NONE,
 ) -> Mapping[ObjectRef, Status]:
     """The status of every object that the Plan has a verdict on. An unchanged one is the very object in `previous`.
 
     `memo` is for a caller that gives as `previous` what it got the last time: then only what may have changed is looked
-    at. `reports` must not be changed afterwards.
+    at. `reports` and `probes` must not be changed afterwards.
     """
     memo = memo if memo is not None else StatusMemo()
     connected = {key: acks.connected(key) for key in plan.gateways}
     told = frozenset(ref for key in plan.gateways for ref in acks.told(key))
-    touched = _touched(plan, connected, told, reports, memo) if memo.result is previous else None
+    heard = (reports, probes)
+    touched = _touched(plan, connected, told, heard, memo) if memo.result is previous else None
     made = {}
     for ref in plan.verdicts if touched is None else touched:
         before = previous.get(ref)
-        status = _status(plan, plan.verdicts[ref], acks, reports, before, now)
+        status = _status(plan, plan.verdicts[ref], acks, heard, before, now)
         if touched is None or status is not before:
             made[ref] = status
     result = MappingProxyType(made) if touched is None else replaced(previous, made)
-    memo.plan, memo.connected, memo.told, memo.reports, memo.result = plan, connected, told, reports, result
+    memo.plan, memo.connected, memo.told, memo.result = plan, connected, told, result
+    memo.reports, memo.probes = heard
     return result
 
 
 def _touched(
-    plan: Plan, connected: Mapping[str, int], told: frozenset[ObjectRef], reports: SectionReports, memo: StatusMemo
+    plan: Plan, connected: Mapping[str, int], told: frozenset[ObjectRef], heard: _Reports, memo: StatusMemo
 ) -> set[ObjectRef] | None:
     """The objects whose status may be another one than last time's; None where that may be all."""
     before = memo.plan
@@ -108,7 +123,11 @@ def _touched(
         one = before.gateways[key].upstreams if key in before.gateways else {}
         if one is not gateway.upstreams:
             touched.update(each.ref for name, each in gateway.upstreams.items() if one.get(name) is not each)
+    reports, probes = heard
     sections = {key for key in memo.reports.keys() | reports.keys() if memo.reports.get(key) != reports.get(key)}
+    if memo.probes is not probes:
+        changed = {key for key in memo.probes.keys() | probes.keys() if memo.probes.get(key) != probes.get(key)}
+        touched.update(ObjectRef("UpstreamService", *key.split("/", 1)) for key in changed)
     touched.update(ObjectRef("UpstreamService", *section.split("/")[:2]) for _, section in sections)
     return touched & plan.verdicts.keys()
 
@@ -117,7 +136,7 @@ def _status(
     plan: Plan,
     verdict: Verdict,
     acks: Acknowledgements,
-    reports: SectionReports,
+    reports: _Reports,
     before: Status | None,
     now: datetime,
 ) -> Status:
@@ -149,20 +168,18 @@ def _inputs(
             return _Inputs(verdict, proxies)
 
 
-def _heard(plan: Plan, verdict: Verdict, reports: SectionReports) -> _Heard | None:
+def _heard(plan: Plan, verdict: Verdict, reports: _Reports) -> _Heard | None:
     if not verdict.gateways:
         return None
     gateway = verdict.gateways[0]
     upstream = plan.gateways[gateway].upstreams[verdict.ref.key]
-    return upstream, tuple([reports.get((gateway, section.id), ()) for section in upstream.sections])
+    sections, probes = reports
+    said = tuple([sections.get((gateway, section.id), ()) for section in upstream.sections])
+    return upstream, said, probes.get(verdict.ref.key)
 
 
 def _wellbeing(heard: _Heard | None) -> Wellbeing:
-    if heard is None:
-        return Wellbeing()
-    upstream, reports = heard
-    sections = zip(upstream.sections, reports, strict=True)
-    return wellbeing((section.name, section.breaker is not None, said) for section, said in sections)
+    return Wellbeing() if heard is None else of_upstream(*heard)
 
 
 def _document(inputs: _Inputs, before: Document | None, now: datetime) -> Document:

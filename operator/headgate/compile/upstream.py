@@ -14,6 +14,7 @@ from headgate.compile import (
     headers,
     health,
     limits,
+    probe,
     provider,
     retry,
     sections,
@@ -46,6 +47,7 @@ STEPS: tuple[Callable[[Context, Draft], None], ...] = (
     sizes.fill,
     headers.fill,
     health.fill,  # may not check every endpoint
+    probe.fill,  # is a call of some section
 )
 
 
@@ -143,6 +145,7 @@ def _upstream(context: Context, draft: Draft) -> Upstream:
         sections=tuple(draft.freeze(context, section) for _, section in sorted(draft.sections.items())),
         routes=draft.routes,
         authorities=draft.authorities,
+        probe=draft.probe,
     )
 
 

@@ -69,7 +69,7 @@ def _assignment(section: Section) -> endpoint_pb2.ClusterLoadAssignment:
 
 
 def _endpoint(endpoint: Endpoint, section: Section) -> endpoint_components_pb2.LbEndpoint:
-    authority = authority_of(endpoint, tls=section.tls is not None)
+    authority = endpoint.host(tls=section.tls is not None)
     host, port = endpoint.dial or (endpoint.hostname, endpoint.port)
     message = endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(address=address(host, port), hostname=authority)
@@ -81,11 +81,6 @@ def _endpoint(endpoint: Endpoint, section: Section) -> endpoint_components_pb2.L
     if section.tls is not None and needs_own_identity(section):
         message.metadata.CopyFrom(identity_metadata(endpoint))
     return message
-
-
-def authority_of(endpoint: Endpoint, *, tls: bool) -> str:
-    """What the Host header says to this endpoint: the port only where it is not the scheme's own."""
-    return endpoint.authority if endpoint.port == (443 if tls else 80) else f"{endpoint.authority}:{endpoint.port}"
 
 
 def needs_own_identity(section: Section) -> bool:

@@ -1,6 +1,7 @@
-"""What the proxies say back, in the middle's own words: acknowledgements of what they were sent, and how the sections do.
+"""What proxies and probes say back, in the middle's own words: acknowledgements of what the proxies were sent, how the
+sections do, and what providers answered.
 
-Adapters over `xds/` make these; the status compile reads them. Frozen values, and a Protocol that must answer from a
+Adapters make these; the status compile reads them. Frozen values, and a Protocol that must answer from a
 state that does not change while one compile of statuses reads it.
 """
 
@@ -76,3 +77,33 @@ class SectionReport:
 #: By gateway (`namespace/name`) and section id (`namespace/upstream/section`): what each connected proxy of that gateway
 #: said last. It counts only while that gateway serves the section.
 SectionReports = Mapping[tuple[str, str], tuple[SectionReport, ...]]
+
+
+class ProbeVerdict(StrEnum):
+    """What one answer to a probe says of the provider."""
+
+    HEALTHY = "Healthy"
+    #: It answers, and well, but not with this credential.
+    CREDENTIAL_REJECTED = "CredentialRejected"
+    #: The account or project is switched off.
+    PAUSED = "Paused"
+    #: It asks to be called less often; that says nothing of its health.
+    RATE_LIMITED = "RateLimited"
+    UNHEALTHY = "Unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What probes say of an upstream's provider, since when. `verdict` is never RATE_LIMITED; UNHEALTHY, no call has
+    succeeded either as long as one would have been looked for. `failure`: what went wrong in one word (`Status503`,
+    `ConnectTimeout`); `detail`: more of it where one word is not enough, in words of ours or of a library, never the
+    provider's."""
+
+    verdict: ProbeVerdict
+    since: datetime
+    failure: str = ""
+    detail: str = ""
+
+
+#: By upstream (`namespace/name`): what probes have to say; nothing of those that nobody has asked yet.
+ProbeReports = Mapping[str, ProbeReport]

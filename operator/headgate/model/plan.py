@@ -246,7 +246,8 @@ class Retry:
     `methods` only; connect failures, where nothing was sent, are retried for every method when triggered.
     `hint_max`: the longest wait asked for by the provider that is honoured. `assumed_wait`: what a 429 without a hint
     is taken to ask for, None for nothing. `marks` overrule `statuses` and `methods`: an answer that means `NOTHING_RAN` is
-    retried whatever the method, any other meaning never.
+    retried whatever the method, any other meaning never. `client_count_headers`: where a client says how often it has
+    repeated the call by itself; an answer to a call that has more than 0 there is never a reason to repeat it.
     """
 
     attempts: int
@@ -262,6 +263,7 @@ class Retry:
     on_exceed: OnExceed = OnExceed.FAIL_FAST
     assumed_wait: Millis | None = None
     marks: tuple[AnswerMark, ...] = ()
+    client_count_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +394,29 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A cheap call, made past the proxies, that tells whether the provider is up and takes the credentials.
+
+    It goes where the calls of `section` go, with its TLS, credentials and request headers; `path` is whole, base path and
+    query included. All is well with a status in `expected` and, where `field` is given, that string in the JSON body as
+    `text`; `marks` tell what other answers mean. `reset_headers`, `body_hint`: where a 429 says how long to wait.
+    `interval` between two; `least` even while failures are being looked into.
+    """
+
+    section: str
+    path: str
+    method: str
+    expected: tuple[StatusRange, ...]
+    interval: Millis
+    least: Millis
+    field: str = ""
+    text: str = ""
+    marks: tuple[AnswerMark, ...] = ()
+    reset_headers: tuple[ResetHeader, ...] = ()
+    body_hint: BodyHint | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Calls that match go to the section of this name. `streaming`: under the section's `stream_timeouts`."""
 
@@ -413,6 +438,8 @@ class Upstream:
     routes: tuple[Route, ...]
     #: The provider's own `host[:port]`s: absolute URLs to them in answers are rewritten to the gateway's.
     authorities: tuple[str, ...]
+    #: None: nobody asks.
+    probe: Probe | None = None
 
     @property
     def key(self) -> str:

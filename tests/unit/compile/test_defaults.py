@@ -51,6 +51,8 @@ ROWS = {
     "healthCheck.active unhealthyThreshold": str(defaults.CHECK_UNHEALTHY),
     "healthCheck.active healthyThreshold": str(defaults.CHECK_HEALTHY),
     "healthCheck.active expectedStatuses": _range(defaults.CHECK_EXPECTED),
+    "probe.interval": f"{spell_duration(defaults.PROBE_INTERVAL)}, or more where the provider's profile asks for it",
+    "probe.expectedStatuses": _range(defaults.PROBE_EXPECTED),
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from headgate.model.observations import ProbeVerdict
 from headgate.model.plan import AnswerMark, Meaning, StatusRange
-from headgate.providers.answers import ProbeVerdict, meanings, read, verdict
+from headgate.providers.answers import meanings, read, verdict
 from headgate.providers.generic import GENERIC
 from headgate.providers.profile import Probe, SectionProfile
 
@@ -51,7 +52,9 @@ def test_a_sections_marks_stand_beside_the_profiles() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "found"),
     [
-        (204, b"", ProbeVerdict.CREDENTIAL_REJECTED),
+        # Without the field it is no answer of the provider's.
+        (204, b"", ProbeVerdict.UNHEALTHY),
+        (200, b"<html>log in</html>", ProbeVerdict.UNHEALTHY),
         (200, b'{"state": "good"}', ProbeVerdict.HEALTHY),
         (200, b'{"state": "not good"}', ProbeVerdict.CREDENTIAL_REJECTED),
         (299, b'{"state": "good"}', ProbeVerdict.HEALTHY),
