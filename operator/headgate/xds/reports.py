@@ -24,10 +24,13 @@ Context = grpc.aio.ServicerContext[als_pb2.StreamAccessLogsMessage, als_pb2.Stre
 
 
 class Reports:
-    """The newest report per proxy stream and section. `on_change(gateway)` is called when one says something new."""
+    """The newest report per proxy stream and section. `on_change(gateway)` is called when one says something new,
+    `on_success(section)`, with its id, whenever one says that calls succeed."""
 
-    def __init__(self, on_change: Callable[[str], None] = lambda _: None) -> None:
-        self._on_change = on_change
+    def __init__(
+        self, on_change: Callable[[str], None] = lambda _: None, on_success: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._on_change, self._on_success = on_change, on_success
         self._streams: dict[str, dict[int, dict[str, SectionReport]]] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -50,6 +53,8 @@ class Reports:
         if before is not None and before.at > report.at:
             return
         known[report.section] = report
+        if report.failures < report.calls and not report.in_a_row:
+            self._on_success(report.section)
         # The moment of the report is told nowhere: without another difference it is no news.
         if before is None or replace(before, at=report.at) != report:
             self._on_change(gateway)
