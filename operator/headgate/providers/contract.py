@@ -48,16 +48,16 @@ _STATUSES = range(200, 600)
 
 def problems(profile: Profile) -> tuple[str, ...]:
     """Everything about the profile that would not work, each in a sentence; empty if it is fit for use."""
-    parts: tuple[Callable[[Profile], Iterator[str]], ...] = (
-        _of_name,
-        _of_options,
-        _of_host,
-        _of_credentials,
-        _of_whole,
-        _of_sections,
-        _of_roots,
-        _of_texts,
-    )
+    return (*unfit(profile), *_found(profile, _of_roots, _of_texts))
+
+
+def unfit(profile: Profile) -> tuple[str, ...]:
+    """What keeps the profile from being served with; of `problems` all but what people read and what depends on which CAs
+    are well known today."""
+    return _found(profile, _of_name, _of_options, _of_host, _of_credentials, _of_whole, _of_sections)
+
+
+def _found(profile: Profile, *parts: Callable[[Profile], Iterator[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(problem for part in parts for problem in _tried(part, profile)))
 
 
@@ -200,9 +200,9 @@ def _retry(where: str, facts: RetryFacts) -> Iterator[str]:
     for method in facts.safe_methods:
         if not _METHOD.fullmatch(method):
             yield f"{where}: {method!r} is no method in capitals"
-    for header in facts.reset_headers or ():
-        if not _LOWER_TOKEN.fullmatch(header.name):
-            yield f"{where}: {header.name!r} is no header name in lower case"
+    for name in (*(header.name for header in facts.reset_headers or ()), *facts.client_count_headers):
+        if not _LOWER_TOKEN.fullmatch(name):
+            yield f"{where}: {name!r} is no header name in lower case"
     if facts.assumed_wait is not None and facts.assumed_wait < 1:
         yield f"{where}: assumed_wait is to be at least one millisecond"
 

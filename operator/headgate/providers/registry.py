@@ -27,7 +27,8 @@ BUILT_IN: Profiles = MappingProxyType(
 
 
 def discover(points: Iterable[EntryPoint] | None = None) -> tuple[Profiles, tuple[str, ...]]:
-    """The profiles by name, and a sentence for each that could not be used. A built-in name can't be taken."""
+    """The profiles by name, and a sentence for each that could not be used. A built-in name can't be taken, and one that
+    does not keep to the contract is left out: compile and rendering rely on it for all upstreams."""
     found = dict(BUILT_IN)
     problems = []
     for point in sorted(
@@ -40,8 +41,18 @@ def discover(points: Iterable[EntryPoint] | None = None) -> tuple[Profiles, tupl
             continue
         if not isinstance(profile, Profile):
             problems.append(f"provider {point.name}: {point.value} is no headgate.providers.profile.Profile")
+        elif wrong := _unfit(profile):
+            problems.append(f"provider {point.name}: {point.value} is left out, it is not fit for use: {wrong}")
         elif profile.name in found:
             problems.append(f"provider {profile.name}: {point.value} is left out, the name is taken")
         else:
             found[profile.name] = profile
     return MappingProxyType(found), tuple(problems)
+
+
+def _unfit(profile: Profile) -> str:
+    from headgate.providers.contract import (
+        unfit,
+    )  # only where there are plug-ins; and it knows the built-in ones from here
+
+    return "; ".join(unfit(profile))

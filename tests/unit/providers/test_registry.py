@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from harness.declare import World, upstream
 from headgate.model.plan import CredentialPlace, PathKind
 from headgate.model.regex import problem
-from headgate.providers.profile import Location, Profile
+from headgate.providers.profile import Location, Options, Profile, RetryFacts, SectionProfile
 from headgate.providers.registry import BUILT_IN, GROUP, discover
 
 ACME = Profile(
@@ -23,11 +24,18 @@ ACME = Profile(
 )
 
 
+def _raising(options: Options) -> tuple[SectionProfile, ...]:
+    return (SectionProfile(options["account"], ()),)
+
+
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module as an installed package would bring it."""
     module = types.ModuleType("acme_profiles")
     module.__dict__.update(acme=ACME, gemini=Profile("gemini", ACME.credential), wrong="no profile")
+    module.__dict__["garbage"] = replace(ACME, name="acme2", retry=RetryFacts(statuses=("503",)))  # type: ignore[arg-type]
+    module.__dict__["nameless"] = replace(ACME, name=[])  # type: ignore[arg-type]
+    module.__dict__["raising"] = replace(ACME, name="acme3", sections_for=_raising)
     monkeypatch.setitem(sys.modules, "acme_profiles", module)
 
 
@@ -51,13 +59,22 @@ def test_a_plugged_in_profile_serves() -> None:
     [
         ("nothing", "can't be loaded"),
         ("wrong", "is no headgate.providers.profile.Profile"),
-        ("gemini", "is left out, the name is taken"),
+        ("gemini", "is left out, it is not fit for use: name: gemini is a built-in provider"),
+        ("garbage", "is left out, it is not fit for use: retry: '503' is no status"),
+        ("nameless", "is left out, it is not fit for use: a value is not what it should be: TypeError"),
+        ("raising", "is left out, it is not fit for use: sections_for({}) raises KeyError: 'account'"),
     ],
 )
 def test_a_wrong_one_is_told_and_harms_nothing(name: str, words: str) -> None:
     profiles, problems = discover([point(name)])
     assert profiles == BUILT_IN
     assert words in problems[0]
+
+
+def test_of_two_with_one_name_the_first_serves() -> None:
+    profiles, problems = discover([point("acme"), EntryPoint("later", "acme_profiles:acme", GROUP)])
+    assert profiles["acme"] is ACME
+    assert problems == ("provider acme: acme_profiles:acme is left out, the name is taken",)
 
 
 def test_without_plug_ins_there_are_the_built_in_ones() -> None:
