@@ -24,9 +24,9 @@ from headgate.api.kinds import KINDS
 from headgate.api.meta import Kind
 from headgate.files.document import Document
 from headgate.files.place import Problem, Whereabouts
-from headgate.files.sentences import meant, sentence, telling, unknown
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
+from headgate.model.sentences import meant, sentence, telling, unknown
 from headgate.model.snapshot import Broken
 from headgate.model.verdict import Path, spell
 

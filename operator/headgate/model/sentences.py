@@ -1,6 +1,6 @@
 """What pydantic found wrong, in our own words: stable, saying what to do, and never showing text that may be a secret.
 
-Pure. Called by `objects` with one validation error of one object.
+Pure. Called by whoever reads objects, with one validation error of one object.
 """
 
 from __future__ import annotations
