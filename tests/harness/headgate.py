@@ -64,10 +64,11 @@ class Headgate(Gateway):
         files: Mapping[str, str] | None = None,
         startup_timeout: float = 60.0,
         command: Sequence[str] | None = None,
+        probes: bool = False,
     ) -> None:
         """`root` is the test's own directory. `secrets` has values by `NAMESPACE/NAME/KEY`; `files` is what `apply`
         takes, there before the start; `dns` is a server or `address:port`; `command` is what to run instead of
-        `python -m headgate`.
+        `python -m headgate`. Without `probes` providers are called only when the test calls.
         """
         self.folder = root / "config"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +77,8 @@ class Headgate(Gateway):
         self.state = Path(tempfile.mkdtemp(prefix="hg-"))
         self.log_file = root / "headgate.log"
         self._arguments = [*launch.dns_arguments(dns), *launch.secret_arguments(secrets or {}), *arguments]
+        if not probes:
+            self._arguments.append("--no-probes")
         self._command = list(command or launch.command())
         self._environment = launch.environment(secrets or {}, environment or {})
         self._startup_timeout = startup_timeout

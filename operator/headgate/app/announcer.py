@@ -20,6 +20,8 @@ from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 
+_FOUND_BY_PROBES = frozenset({Reason.CREDENTIAL_REJECTED, Reason.PROJECT_PAUSED, Reason.PROBE_FAILED})
+
 
 class Announcer:
     """One per run, on the event loop."""
@@ -31,6 +33,8 @@ class Announcer:
         self._notes: frozenset[str] = frozenset()
         self._seen: Mapping[ObjectRef, Status] = {}
         self._refused: dict[ObjectRef, str] = {}
+        #: What probes have found wrong, and was said.
+        self._unwell: dict[ObjectRef, Reason] = {}
         #: Changes that are on their way, with their verb.
         self._open: dict[ObjectRef, str] = {}
         self.started = False
@@ -75,6 +79,9 @@ class Announcer:
                 continue
             reason, message = condition(status.document, ConditionType.PROGRAMMED)[1:]
             self._tell_refusal(ref, message if reason is Reason.REJECTED_BY_PROXY else "")
+            self._tell_health(ref, *condition(status.document, ConditionType.HEALTHY)[1:])
+        for ref in self._unwell.keys() - outlook.statuses.keys():
+            del self._unwell[ref]
         self._seen = outlook.statuses
         for gateway in outlook.plan.gateways.values():
             if gateway.ref not in outlook.statuses:  # the one that is there without being declared
@@ -110,6 +117,17 @@ class Announcer:
         if self.started:
             self._say(f"{self._open[ref]} {ref}: {how}")
         return True
+
+    def _tell_health(self, ref: ObjectRef, reason: Reason, message: str) -> None:
+        """Once when it begins and once when it is over, however long a provider is out of reach. What traffic shows is
+        not said: whoever calls hears of it."""
+        if reason in _FOUND_BY_PROBES:
+            if self._unwell.get(ref) is not reason:
+                self._unwell[ref] = reason
+                self._say(f"unhealthy: {ref}: {message}")
+        elif reason is Reason.HEALTHY and ref in self._unwell:
+            del self._unwell[ref]
+            self._say(f"healthy again: {ref}")
 
     def _tell_refusal(self, ref: ObjectRef, message: str) -> None:
         if not message:

@@ -21,7 +21,7 @@ from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources
-from headgate.model.observations import SectionReports
+from headgate.model.observations import ProbeReports, SectionReports
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Plan
@@ -66,7 +66,8 @@ class Around(Protocol):
 
 
 class Engine:
-    """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block."""
+    """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block.
+    `probes` gives what probes have to say."""
 
     def __init__(
         self,
@@ -79,10 +80,11 @@ class Engine:
         on_plan: Callable[[Plan], None],
         on_outlook: Callable[[Outlook], None],
         around: Around | None = None,
+        probes: Callable[[], ProbeReports] = dict,
     ) -> None:
         self._store, self._xds, self._reports = store, xds, reports
         self._on_plan, self._on_outlook = on_plan, on_outlook
-        self._profiles, self._around = profiles, around
+        self._profiles, self._around, self._probes = profiles, around, probes
         self._statuses = previous
         self._memo, self._status_memo = Memo(), StatusMemo()
         self._render_memos: dict[str, RenderMemo] = {}
@@ -135,13 +137,14 @@ class Engine:
         return self._around.redirect(plan)
 
     def look(self) -> None:
-        """Join the Plan with what the proxies say."""
+        """Join the Plan with what proxies and probes say."""
         if self.plan is None:
             return
         answers = Answers(self._xds.feedback(key) for key in self.plan.gateways)
         now = datetime.now(UTC)
         reports = self._reports.all()
-        self._statuses = statuses(self.plan, answers, reports, self._statuses, now, self._status_memo)
+        probes = self._probes()
+        self._statuses = statuses(self.plan, answers, reports, self._statuses, now, self._status_memo, probes)
         self._on_outlook(Outlook(self.plan, answers, self._statuses, reports))
 
     async def _rest(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from headgate.app.announcer import Announcer, directions
 from headgate.app.engine import Engine, Outlook
 from headgate.app.fleet import Fleet
 from headgate.app.ledger import Ledger
+from headgate.app.probing import Probing
 from headgate.files.folder import Folder, World
 from headgate.files.objects import Item
 from headgate.files.secrets import SecretOption
@@ -30,6 +31,8 @@ from headgate.files.watch import Watch
 from headgate.model.plan import Listener
 from headgate.model.snapshot import Settings
 from headgate.model.verdict import Plan
+from headgate.probes.names import ServersResolver
+from headgate.probes.prober import Prober
 from headgate.providers.registry import BUILT_IN, Profiles
 from headgate.standalone.state import StateDirectory
 from headgate.standalone.supervisor import Pace
@@ -62,6 +65,8 @@ class Options:
     certificate_lifetime: timedelta = timedelta(hours=24)
     #: Call simulated providers in place of the real ones.
     simulate: bool = False
+    #: Ask providers, from time to time, whether they are well.
+    probes: bool = True
 
 
 class _Stop(Exception):
@@ -121,7 +126,8 @@ class Standalone:
         self._source = FolderSource(folder, self._store, records, self._read)
         self._authority = _authority(self._state.pki, options.certificate_lifetime, self._say)
         self._tls = ServerTls(self._authority)
-        self._reports = Reports(self._wake)
+        self._probing = Probing(_prober(options.dns_resolvers).ask, lambda: self._wake("")) if options.probes else None
+        self._reports = Reports(self._wake, self._probing.succeeded if self._probing else lambda _: None)
         self._xds = XdsServer(self._tls, on_feedback=self._wake, add_services=[self._reports.add_to])
         self._fleet = Fleet(self._state, options.envoy, self._authority, self._say, options.dns_resolvers, options.pace)
         self._engine = Engine(
@@ -133,6 +139,7 @@ class Standalone:
             on_plan=self._planned,
             on_outlook=self._look,
             around=self._simulation,
+            probes=self._probing.reports if self._probing else dict,
         )
 
     async def _serve(self) -> None:
@@ -156,6 +163,7 @@ class Standalone:
                     ("folder", lambda: self._source.follow(watch)),
                     ("fleet", self._fleet.run),
                     ("certificates", self._renew),
+                    *([("probes", self._probing.run)] if self._probing else []),
                 ):
                     group.create_task(_forever(name, task))
                 group.create_task(self._start_up(plan))
@@ -191,6 +199,8 @@ class Standalone:
         self._announcer.planned(plan)
         self._ledger.remember(self._source)
         self._fleet.follow(plan)
+        if self._probing is not None:
+            self._probing.follow(plan)
 
     def _look(self, outlook: Outlook) -> None:
         self._outlook = outlook
@@ -308,6 +318,14 @@ def _authority(directory: Path, leaf_lifetime: timedelta, say: Callable[[str], N
         for path in directory.glob("*.pem"):
             path.unlink()
         return CertificateAuthority(directory, leaf_lifetime=leaf_lifetime)
+
+
+def _prober(dns_resolvers: Sequence[str]) -> Prober:
+    """One that asks the name servers that the Envoys ask."""
+    if not dns_resolvers:
+        return Prober()
+    servers = (text.rpartition(":") for text in dns_resolvers)
+    return Prober(ServersResolver([(host.strip("[]"), int(port)) for host, _, port in servers]))
 
 
 async def _forever(name: str, task: Callable[[], Awaitable[None]]) -> None:

@@ -149,11 +149,15 @@ def run(
             help="Call simulated providers on this machine in place of the real ones; no key is needed, and none leaves.",
         ),
     ] = False,
+    no_probes: Annotated[
+        bool,
+        typer.Option("--no-probes", help="Never ask providers by itself whether they are well: call only when called."),
+    ] = False,
 ) -> None:
     """Serve a folder of YAML, and follow its changes until Ctrl-C."""
     from headgate.cli.running import run as command
 
-    command(folder, listen, state_dir, envoy, secret, dns_resolver, str(log_level), simulate)
+    command(folder, listen, state_dir, envoy, secret, dns_resolver, str(log_level), simulate, probes=not no_probes)
 
 
 @app.command(

@@ -26,6 +26,7 @@ def run(
     dns_resolvers: Sequence[str],
     log_level: str,
     simulate: bool = False,
+    probes: bool = True,
 ) -> None:
     """Serve until told to stop; Failure if it can't."""
     place = address(listen, "--listen")
@@ -51,6 +52,7 @@ def run(
             dns_resolvers=resolvers,
             profiles=profiles(),
             simulate=simulate,
+            probes=probes,
         )
         _say(f"headgate {__version__} serves {folder}; state is in {wanted.state.root}")
         gc.freeze()  # modules live as long as the process: no need to look through them again and again

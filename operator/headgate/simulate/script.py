@@ -87,11 +87,13 @@ class CallRecord(_Document):
 
 
 class HostRecord(_Document):
-    """A simulated host. `calls`: how many it got since the start; `faults`: how many scripts are still to be worked off."""
+    """A simulated host. `calls`: how many it got since the start; `probes`: how many of Headgate's own, which are not among
+    them; `faults`: how many scripts are still to be worked off."""
 
     host: str
     provider: str
     calls: int
+    probes: int = 0
     faults: int
 
 

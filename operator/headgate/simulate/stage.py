@@ -27,6 +27,9 @@ from headgate.simulate.script import CallRecord, HostRecord, Script
 #: So many calls of a host are remembered.
 KEPT_CALLS = 200
 
+#: How the user agent of a probe begins.
+PROBES = b"headgate-probe/"
+
 #: Makes the answer in which the provider fails, for a path.
 Fails = Callable[[Failing, str], ASGIApp]
 #: Cuts the connection that a client has open.
@@ -51,6 +54,7 @@ class Stage:
     keys: Keys = field(default_factory=Keys)
     slots: frozenset[Slot] = frozenset()
     _count: int = 0
+    _probes: int = 0
     _calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=KEPT_CALLS))
     _pending: list[_Pending] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,7 +64,13 @@ class Stage:
     def record(self) -> HostRecord:
         """How often it was called, and how much mischief is still to come."""
         with self._lock:
-            return HostRecord(host=self.host, provider=self.provider, calls=self._count, faults=len(self._pending))
+            return HostRecord(
+                host=self.host,
+                provider=self.provider,
+                calls=self._count,
+                probes=self._probes,
+                faults=len(self._pending),
+            )
 
     def calls(self) -> tuple[int, tuple[CallRecord, ...]]:
         """How many calls there were, and the last of them, oldest first."""
@@ -80,10 +90,12 @@ class Stage:
     # What the server calls
 
     async def answer(self, app: ASGIApp, fails: Fails, cut: Cut, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call: as a script says, else as `app` does."""
+        """Answer a call: as a script says, else as `app` does. A probe of Headgate's own gets what a call would get, and
+        leaves everything as it was: it uses no fault up, and calls are counted without it."""
         path, method = scope["path"], scope.get("method", "GET")
-        script = self._take(method, path)
-        number = self._noted(scope, method, path, script)
+        probe = _is_probe(scope)
+        script = self._take(method, path, use_up=not probe)
+        number = self._probed() if probe else self._noted(scope, method, path, script)
 
         async def noting(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
@@ -107,16 +119,22 @@ class Stage:
         else:
             await app(scope, receive, paced(noting))
 
-    def _take(self, method: str, path: str) -> Script | None:
+    def _take(self, method: str, path: str, *, use_up: bool) -> Script | None:
         with self._lock:
             chosen = next((each for each in self._pending if each.matches(method, path)), None)
             if chosen is None:
                 return None
-            if chosen.left is not None:
+            if chosen.left is not None and use_up:
                 chosen.left -= 1
                 if chosen.left == 0:
                     self._pending.remove(chosen)
             return chosen.script
+
+    def _probed(self) -> int:
+        """The number of no call."""
+        with self._lock:
+            self._probes += 1
+        return 0
 
     def _noted(self, scope: Scope, method: str, path: str, script: Script | None) -> int:
         credentials = tuple(dict.fromkeys(each.label for each in found(scope, self.slots)))
@@ -140,6 +158,10 @@ class Stage:
             index = number - self._calls[0].number
             if 0 <= index < len(self._calls):
                 self._calls[index] = self._calls[index].model_copy(update={"status": status})
+
+
+def _is_probe(scope: Scope) -> bool:
+    return any(name == b"user-agent" and value.startswith(PROBES) for name, value in scope["headers"])
 
 
 def _failure(script: Script, status: int, fails: Fails, path: str) -> ASGIApp:

@@ -57,7 +57,7 @@ def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(number)
-    for chatty in ("watchfiles", "asyncio", "httpx", "grpc"):
+    for chatty in ("watchfiles", "asyncio", "httpx", "httpcore", "grpc"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
 
 
