@@ -142,7 +142,7 @@ class Writer:
                 fitting = [each for each in NUMBERS if schema["minimum"] <= each <= schema["maximum"]]
                 return self.random.choice([*fitting, schema["minimum"], schema["maximum"]])
             case "boolean":
-                return self.random.random() < 0.7
+                return self.random.random() < (0.9 if self.mild else 0.7)
             case "array":
                 most = min(schema["maxItems"], self.random.choice([1, 1, 2, 3]))
                 return [self.value(schema["items"], name, name) for _ in range(max(schema.get("minItems", 0), most))]
@@ -170,7 +170,9 @@ class Writer:
         found = {
             name: self.value(inner, name, parent)
             for name, inner in schema["properties"].items()
-            if name in required or self.random.random() < (0.6 if name in _NEEDED else chance)
+            if name in required
+            or (self.mild and (parent, name) == ("probe", "path"))  # not every profile has one
+            or self.random.random() < (0.6 if name in _NEEDED else chance)
         }
         if "providerOptions" in found or found.get("provider") in OPTIONS:
             found["providerOptions"] = self.options(found.get("provider", ""))
@@ -178,7 +180,7 @@ class Writer:
 
     def options(self, provider: str) -> dict[str, str]:
         """Mostly options that the provider has, and values that it takes."""
-        known = OPTIONS.get(provider, {"x": "y"}).items()
+        known = OPTIONS.get(provider, {} if self.mild else {"x": "y"}).items()
         found = {name: value for name, value in known if self.random.random() < (0.9 if name == "project" else 0.5)}
         if not self.mild and self.random.random() < 0.3:
             found[self.random.choice(["x", *found])] = self.random.choice(WILD_OPTIONS)
