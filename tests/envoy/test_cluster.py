@@ -25,12 +25,6 @@ from headgate.simulate.recording import RecordedRequest
 from headgate.simulate.server import FakeServer
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def sections() -> Iterator[tuple[FakeServer, DataPlane]]:
     """One upstream with many sections; each says in its base path which one it is."""

@@ -25,12 +25,6 @@ COOKIE = Credential("cookie", "demo/keys#token", CredentialPlace.COOKIE, "sessio
 AWKWARD = "a&b=c %41/+é"
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
 def _gateway(provider: FakeServer, *credentials: Credential, value: str | None = "s3cret") -> Gateway:
     secrets = [] if value is None else [opaque("demo/keys#token", value)]
     tried_again = section(

@@ -45,12 +45,6 @@ def bench(plane: ReportingPlane) -> Iterator[Bench]:
     assert plane.lua_errors() == 0, plane.envoy.log()
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
-
-
 # ---------------------------------------------------------------------- bytes
 
 

@@ -6,7 +6,6 @@ import gzip
 import json
 import random
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from fakes.rawserver import RawServer, raw_bytes
 from harness.bench import Bench, ReportingPlane
-from harness.plans import endpoint, gateway, retry
+from harness.plans import endpoint, retry
 from headgate.envoy.script import script_filter
 from headgate.model.plan import (
     AnswerMark,
@@ -43,24 +42,6 @@ POLICY = retry(429, 503, 540, attempts=2, marks=MARKS)
 
 SAFE_BODY = {"code": "PGRST000", "details": None, "hint": None, "message": "Database connection error"}
 FINAL_BODY = {"error": {"code": 429, "details": [{"violations": [{"quotaId": "GenerateRequestsPerDayPerProject"}]}]}}
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ReportingPlane]:
-    with ReportingPlane(gateway()) as running:
-        yield running
-        assert running.lua_errors() == 0, running.envoy.log()
-
-
-@pytest.fixture(scope="module")
-def bench(plane: ReportingPlane) -> Bench:
-    return Bench(plane)
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
 
 
 def _serve(bench: Bench, provider: FakeServer | RawServer, policy: Retry = POLICY, **changes: Any) -> str:

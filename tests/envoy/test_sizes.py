@@ -12,24 +12,12 @@ import pytest
 
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.http import Pairs, RawResponse, raw_request
-from harness.plans import endpoint, gateway, retry
+from harness.plans import endpoint, retry
 from headgate.model.plan import Breaker, Credential, CredentialPlace, Limit, StatusRange
 from headgate.simulate.behaviours import respond
 from headgate.simulate.server import FakeServer
 
 BODY, HEAD = 1_000_000, 16_384
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ReportingPlane]:
-    with ReportingPlane(gateway()) as running:
-        yield running
-        assert running.lua_errors() == 0, running.envoy.log()
-
-
-@pytest.fixture(scope="module")
-def bench(plane: ReportingPlane) -> Bench:
-    return Bench(plane)
 
 
 @pytest.fixture

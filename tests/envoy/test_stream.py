@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -24,12 +23,6 @@ from headgate.simulate.sse import Sse
 FOREVER = Timeouts(request=0, connect=2_000, stream_idle=0)
 #: With every part of the upstream filter in the way.
 POLICY = retry(429, 503, body_hint=BodyHint.GOOGLE_RETRY_INFO)
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
 
 
 def _gateway(port: int, timeouts: Timeouts = FOREVER, policy: Retry | None = POLICY, **changes: Any) -> Gateway:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from harness.bench import Bench, ReportingPlane, error_of
-from harness.plans import endpoint, gateway, retry, to, upstream
+from harness.plans import endpoint, retry, to, upstream
 from headgate.model.plan import (
     Breaker,
     Ceilings,
@@ -35,24 +34,6 @@ from headgate.simulate.sse import Sse
 SHORT = Timeouts(request=400, connect=2_000, stream_idle=60_000)
 ENDLESS = Timeouts(request=0, connect=2_000, stream_idle=60_000)
 STREAMS = RequestMatch(path=PathMatch(PathKind.REGEX, "/.*:stream"))
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ReportingPlane]:
-    with ReportingPlane(gateway()) as running:
-        yield running
-        assert running.lua_errors() == 0, running.envoy.log()
-
-
-@pytest.fixture(scope="module")
-def bench(plane: ReportingPlane) -> Bench:
-    return Bench(plane)
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
 
 
 def _section(bench: Bench, provider: FakeServer, **changes: Any) -> Section:

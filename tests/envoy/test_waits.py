@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.bench import Bench, ReportingPlane
-from harness.plans import endpoint, gateway, retry
+from harness.plans import endpoint, retry
 from headgate.model.plan import (
     AnswerMark,
     BodyHint,
@@ -30,24 +29,6 @@ from headgate.simulate.server import FakeServer
 RETRY_AFTER = ResetHeader("Retry-After", ResetFormat.RETRY_AFTER)
 HINTED = retry(429, 503, attempts=1, body_hint=BodyHint.GOOGLE_RETRY_INFO, hint_max=1_500, reset_headers=(RETRY_AFTER,))
 ASSUMED = retry(429, attempts=1, assumed_wait=1_000, hint_max=1_500, reset_headers=(RETRY_AFTER,))
-
-
-@pytest.fixture(scope="module")
-def plane() -> Iterator[ReportingPlane]:
-    with ReportingPlane(gateway()) as running:
-        yield running
-        assert running.lua_errors() == 0, running.envoy.log()
-
-
-@pytest.fixture(scope="module")
-def bench(plane: ReportingPlane) -> Bench:
-    return Bench(plane)
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeServer]:
-    with FakeServer() as server:
-        yield server
 
 
 def _serve(bench: Bench, provider: FakeServer, policy: Retry, **changes: Any) -> str:
