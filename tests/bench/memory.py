@@ -13,7 +13,9 @@ from bench.figures import MIB, Part, Table
 from harness import plans
 from harness.dataplane import DataPlane
 from harness.pki import Authority
+from headgate.compile.roots import chosen
 from headgate.model.plan import SecretMaterial, Upstream
+from headgate.providers.gemini import GEMINI
 
 COUNT = 1_000
 
@@ -30,13 +32,18 @@ class Case:
 def _cases() -> list[Case]:
     small = plans.roots(Authority().pem)
     system = plans.roots(Path(certifi.where()).read_bytes())
+    some = chosen(system.value, frozenset(each.sha256 for each in GEMINI.roots))
+    assert some is not None
+    google = plans.roots(some.reveal())
     key = plans.opaque("demo/key", "not-a-secret")
     return [
         Case("nothing else", {}),
         Case("a credential in a header", rig.credential(), (key,)),
         Case("retries (a Lua filter each)", rig.retry()),
+        Case("retries that read answers as Gemini's", rig.retry_by_body()),
         Case("a breaker and 3 limits", {**rig.breaker(), **rig.limits()}),
         Case("TLS with one root", {"tls": plans.tls()}, (small,)),
+        Case("TLS with the roots of Gemini's profile", {"tls": plans.tls()}, (google,)),
         Case("TLS with the roots of the system", {"tls": plans.tls()}, (system,)),
     ]
 

@@ -26,6 +26,7 @@ from headgate.model.plan import (
     Section,
     StatusRange,
 )
+from headgate.providers.gemini import GEMINI
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters"
 #: What the origin answers with: the size of a short JSON answer.
@@ -94,6 +95,13 @@ def bare(port: int, origin_port: int) -> dict[str, Any]:
 def retry() -> dict[str, Any]:
     """Retries on the usual statuses."""
     return {"retry": plans.retry(502, 503, 504)}
+
+
+def retry_by_body() -> dict[str, Any]:
+    """The same with what the profile of Gemini knows: hints and marks in bodies."""
+    of_sections = (mark for section in GEMINI.sections for mark in section.marks)
+    marks = tuple(dict.fromkeys((*GEMINI.marks, *of_sections)))
+    return {"retry": plans.retry(429, 502, 503, 504, body_hint=GEMINI.retry.body_hint, marks=marks)}
 
 
 def breaker() -> dict[str, Any]:
