@@ -125,6 +125,57 @@ def test_a_caller_cannot_ask_for_retries(provider: FakeServer) -> None:
     assert len(provider.requests) == 1
 
 
+COUNTED = ("x-retry-count", "x-own-count")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "calls"),
+    [
+        ("X-Retry-Count", "1", 1),
+        ("x-own-count", "3", 1),
+        ("x-retry-count", "0", 3),
+        ("x-retry-count", "", 3),
+        ("x-retry-count", "soon", 3),
+        ("x-retry-count", "-1", 3),
+        ("x-other-count", "1", 3),
+    ],
+)
+def test_what_a_client_repeats_by_itself_is_not_repeated_again(
+    provider: FakeServer, name: str, value: str, calls: int
+) -> None:
+    provider.default(respond(503, "native"))
+    with DataPlane(_gateway(provider, retry(503, attempts=2, client_count_headers=COUNTED))) as plane:
+        response = plane.call("demo/api", headers={name: value})
+        assert plane.lua_errors() == 0
+    assert (response.status_code, response.text, len(provider.requests)) == (503, "native", calls)
+    assert response.headers["x-should-retry"] == "false"
+    assert {seen.header(name) for seen in provider.requests} == {value}
+
+
+def test_without_that_fact_a_clients_count_means_nothing(provider: FakeServer) -> None:
+    provider.default(statuses("503,200"))
+    with DataPlane(_gateway(provider, retry(503))) as plane:
+        assert plane.call("demo/api", headers={"x-retry-count": "1"}).status_code == 200
+
+
+def test_a_clients_own_repetition_waits_for_nothing(provider: FakeServer) -> None:
+    """Its caller hears how long the provider wants it to wait; the body is read for that all the same."""
+    provider.default(_refusal("1s"))
+    policy = retry(429, body_hint=BodyHint.GOOGLE_RETRY_INFO, client_count_headers=COUNTED)
+    with DataPlane(_gateway(provider, policy)) as plane:
+        response = plane.call("demo/api", headers={"x-retry-count": "2"})
+        assert plane.lua_errors() == 0
+    assert (response.status_code, response.headers["retry-after"], len(provider.requests)) == (429, "1", 1)
+    assert response.headers["x-should-retry"] == "false"
+
+
+def test_where_nothing_was_sent_a_clients_repetition_is_as_good_as_a_first_call() -> None:
+    policy = retry(503, attempts=2, client_count_headers=COUNTED)
+    with DataPlane(gateway(upstream(section(endpoint(free_port()), retry=policy)))) as plane:
+        assert plane.call("demo/api", headers={"x-retry-count": "1"}).status_code == 503
+        assert plane.cluster_stat("demo/api/default", "upstream_rq_retry") == 2
+
+
 # Hints
 
 

@@ -13,6 +13,7 @@ from headgate.providers.profile import (
     Option,
     Options,
     Profile,
+    RetryFacts,
     Root,
     SectionProfile,
     TimeoutDefaults,
@@ -55,6 +56,7 @@ ACME = Profile(
     # The CA of roots.pem.
     roots=(Root("golden", "9230ad90516c245490c33e5558be8499b7cc497786c966bb282e351a31c719b5"),),
     timeouts=TimeoutDefaults(request=20_000),
+    retry=RetryFacts(client_count_headers=("x-acme-retry-count",)),
     max_request_body=1_000_000,
     max_request_head=16_384,
     sections=(

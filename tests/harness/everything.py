@@ -138,7 +138,7 @@ def _small() -> Upstream:
         credentials=(key, Credential("user", key.secret, key.place, "Authorization", "Bearer ", yields=True)),
         strip_query=("apikey",),
         stream_timeouts=Timeouts(request=0, connect=2_000, stream_idle=120_000),
-        retry=retry(429, assumed_wait=5_000, marks=_marks()),
+        retry=retry(429, assumed_wait=5_000, marks=_marks(), client_count_headers=("x-retry-count",)),
         max_request_body=1 << 20,
         max_request_head=16_384,
     )

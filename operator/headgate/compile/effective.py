@@ -80,6 +80,7 @@ FIELDS = (
     Field("retries", "assumed wait", "retries.assumedWait", "retry.assumed_wait", spelling.duration),
     Field("retries", "longest reset", "retries.longestHint", "retry.hint_max", spelling.duration),
     Field("retries", "on exceed", "retries.onExceed", "retry.on_exceed"),
+    Field("retries", "client counts", "retries.clientCounts", "retry.client_count_headers", each=True, quiet=True),
     Field("retries", "marks", "retries.marks", "retry.marks", spelling.mark, each=True),
     Field("breaker", "consecutive", "breaker.consecutiveFailures", "breaker.consecutive", _COUNT),
     Field("breaker", "failure rate", "breaker.failureRate", "breaker.rate.percent", spelling.percent),

@@ -113,6 +113,7 @@ class _Builder:
             ),
             assumed_wait=nearest(sink, "retries.assumedWait", self._known, facts.assumed_wait),
             marks=union(sink, "retries.marks", _MARKS, marks, own_marks),
+            client_count_headers=union(sink, "retries.clientCounts", self._known, facts.client_count_headers),
         )
 
     def _per_try(self) -> int | None:

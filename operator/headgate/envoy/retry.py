@@ -50,6 +50,8 @@ def decision(section: Section, timeouts: Timeouts) -> struct_pb2.Struct:
     }
     if retry.assumed_wait is not None:
         values["assumed_wait"] = retry.assumed_wait
+    if retry.client_count_headers:
+        values["counts"] = _words(name.lower() for name in retry.client_count_headers)
     if retry.marks:
         values["marks"] = _marks(retry.marks)
     inner = struct(values)

@@ -269,6 +269,10 @@ def retries(profile: Profile) -> Iterator[str]:
     heads = ("", "answers", "methods besides the idempotent", "asks to wait by", "a 429 that says nothing")
     yield from table(heads, (_retry(name, facts) for name, facts in rows))
     yield ""
+    counted = sorted({f"`{name}`" for _, facts in rows for name in facts.client_count_headers})
+    if counted:
+        yield f"A call that its client repeats by itself, which it says in {', '.join(counted)}, is not repeated again."
+        yield ""
 
 
 def _retry(name: str, facts: RetryFacts | None) -> tuple[str, ...]:

@@ -57,7 +57,9 @@ class RetryFacts:
 
     `statuses`: those that pass. `safe_methods`: repeatable after the provider has seen the request, beyond the
     idempotent ones. `reset_headers`, `body_hint`: where it says how long to wait. `assumed_wait`: what a 429 without any
-    hint asks for, None for nothing.
+    hint asks for, None for nothing. `client_count_headers` (lower case): in which the provider's own clients say how often
+    they have repeated a call by themselves; for clients that don't know `x-should-retry`, whose every repetition would
+    otherwise be repeated again.
     """
 
     statuses: tuple[int, ...] | None = None
@@ -65,6 +67,7 @@ class RetryFacts:
     reset_headers: tuple[ResetHeader, ...] | None = None
     body_hint: BodyHint | None = None
     assumed_wait: Millis | None = None
+    client_count_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

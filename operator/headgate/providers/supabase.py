@@ -77,7 +77,8 @@ SUPABASE = Profile(
     roots=roots.CLOUDFLARE,
     timeouts=TimeoutDefaults(request=60_000, connect=5_000),
     # No plain 504: what timed out would time out again, and again load the database. 520 answers heads that are too long.
-    retry=RetryFacts(statuses=(429, 502, 503, *_EDGE)),
+    # Their clients repeat reads on 503 and 520 by themselves, whatever the answer says about it.
+    retry=RetryFacts(statuses=(429, 502, 503, *_EDGE), client_count_headers=("x-retry-count",)),
     marks=(
         AnswerMark(Meaning.PAUSED, (540,)),
         AnswerMark(Meaning.PAUSED, (402,)),
@@ -204,6 +205,12 @@ SUPABASE = Profile(
             "codes-in-a-header",
             "Since PostgREST 13 the code is in `Proxy-Status` too.",
             "https://github.com/PostgREST/postgrest/pull/3955",
+        ),
+        Fact(
+            "clients-count",
+            "Its clients repeat a read of the database up to three times on 503, 520 or a lost connection, with the number of"
+            " the repetition in `X-Retry-Count`; they don't know `x-should-retry`.",
+            "https://github.com/supabase/supabase-js/blob/master/packages/core/postgrest-js/src/fetchWithRetry.ts",
         ),
         Fact(
             "storage-is-busy",

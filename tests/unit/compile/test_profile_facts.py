@@ -78,6 +78,16 @@ def test_an_assumed_wait_is_the_sections_where_that_has_facts_of_its_own() -> No
     }
 
 
+def test_what_clients_count_in_is_the_sections_where_that_has_facts_of_its_own() -> None:
+    data, other = SectionProfile("data", DATA, retry=RetryFacts()), SectionProfile("other", STREAMS)
+    world = compiled(known(data, other, retry=RetryFacts(client_count_headers=("x-count",))))
+    found = {name: world.section("billing", name).retry for name in ("data", "other")}
+    assert {name: retry.client_count_headers for name, retry in found.items() if retry} == {
+        "data": (),
+        "other": ("x-count",),
+    }
+
+
 @pytest.mark.parametrize(
     ("spec", "streams", "of_section", "of_profile", "expected"),
     [

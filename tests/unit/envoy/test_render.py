@@ -121,6 +121,7 @@ TOKEN = Credential("token", "demo/keys#token", CredentialPlace.HEADER, "Authoriz
         {"response_headers": HeaderRules(remove=("a",))},
         {"strip_request_headers": ("a",), "strip_query": ("b",), "strip_cookies": ("c",)},
         {"retry": retry(503, assumed_wait=5_000)},
+        {"retry": retry(503, client_count_headers=("x-retry-count",))},
         {"stream_timeouts": Timeouts(request=0, connect=9, stream_idle=1)},
         {"max_request_body": 1, "max_request_head": 1},
         {"owners": ()},

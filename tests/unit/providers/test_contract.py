@@ -141,6 +141,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"retry": RetryFacts(safe_methods=("post",))}, "no method in capitals"),
     ({"retry": RetryFacts(reset_headers=(ResetHeader("X-Reset", ResetFormat.SECONDS),))}, "'X-Reset' is no header"),
     ({"retry": RetryFacts(assumed_wait=0)}, "assumed_wait"),
+    ({"retry": RetryFacts(client_count_headers=("X-Count",))}, "'X-Count' is no header"),
     ({"max_request_body": 0}, "at least one byte"),
     ({"max_request_head": -1}, "at least one byte"),
     ({"marks": (mark(statuses=()),)}, "it has no status"),

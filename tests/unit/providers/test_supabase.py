@@ -118,6 +118,11 @@ def test_codes_in_a_header(supabase: Provided) -> None:
     assert not supabase.repeats(ROWS, "PATCH", 503, {"Proxy-Status": "PostgREST; error=08006"})
 
 
+def test_clients_count(supabase: Provided) -> None:
+    for path in (ROWS, "/graphql/v1", FUNCTION):
+        assert supabase.retry(path).client_count_headers == ("x-retry-count",)
+
+
 def test_storage_is_busy(supabase: Provided) -> None:
     for status in (423, 429, 503, 504, 544):
         assert supabase.repeats(OBJECT, "GET", status), status

@@ -121,6 +121,18 @@ local function said(handle, policy, headers, status, marks)
   return meaning, hint, in_header
 end
 
+-- Whether the client has repeated this call by itself, and says so. What it has sent before was repeated by us as often as
+-- the policy has it: each of its own tries would otherwise become as many again.
+local function already_repeated(handle, policy)
+  local request = policy.counts and handle:requestHeaders()
+  for name in string.gmatch(request and policy.counts or "", "%S+") do
+    if (tonumber(request:get(name) or "") or 0) > 0 then
+      return true
+    end
+  end
+  return false
+end
+
 -- Whether it is repeated: "yes" (and after how many seconds, if that is asked for), "no" where it could be and won't, nil
 -- where it is not to be.
 local function verdict(handle, policy, status, meaning, hint)
@@ -130,7 +142,7 @@ local function verdict(handle, policy, status, meaning, hint)
   elseif meaning ~= "safe" and not listed(policy.methods, seen.method) then
     -- It may have been done, unless it was refused for its rate. SDKs repeat it all the same, whatever the method.
     return status ~= "429" and "no" or nil
-  elseif tonumber(seen.attempt) > policy.attempts then
+  elseif tonumber(seen.attempt) > policy.attempts or already_repeated(handle, policy) then
     return "no"
   elseif not hint then
     return "yes"
