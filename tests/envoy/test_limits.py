@@ -103,12 +103,32 @@ def test_a_refusal_says_when_and_sends_nothing(plane: ReportingPlane, bench: Ben
     refused = plane.call(key)
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "5"
-    assert refused.headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in refused.headers, "an SDK may wait that long and come back"
     error = error_of(refused)
     assert (error["code"], error["limit"], error["section"]) == ("RateLimited", rule.id, section.id)
     assert error["retryAfterSeconds"] == 5
     assert "(18 per 1m30s, at most 2 at once)" in error["message"]
     assert len(provider.requests) == before + 2
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(60, None), (70, "false"), (3_600, "false")])
+def test_only_a_short_wait_is_left_to_the_caller(
+    plane: ReportingPlane, bench: Bench, provider: FakeServer, seconds: int, told: str | None
+) -> None:
+    """SDKs that see nothing else wait as long as a minute; told to wait for longer they come back within a second."""
+    key = limited(bench, provider, 1, interval=seconds * 1_000)
+    assert let_through(plane, key, 1) == 1
+    refused = plane.call(key)
+    assert (refused.status_code, seconds - int(refused.headers["retry-after"]) < 10) == (429, True)
+    assert refused.headers.get("x-should-retry") == told
+
+
+def test_a_callers_own_header_changes_nothing_of_that(
+    plane: ReportingPlane, bench: Bench, provider: FakeServer
+) -> None:
+    key = limited(bench, provider, 1)
+    assert let_through(plane, key, 1) == 1
+    assert plane.call(key, headers={"x-should-retry": "true"}).headers["x-should-retry"] == "false"
 
 
 @pytest.mark.serial

@@ -162,10 +162,14 @@ do
     end
   end
 
+  -- SDKs that see no `x-should-retry` wait as long as Retry-After says up to this, and come back much too early if it says
+  -- more: the generated ones of several vendors after half a second.
+  local WAITED_FOR = 60000
+
   function limits.refusal(limit, wait, section)
     return reply.refusal(429, "RateLimited",
       "the limit " .. limit.id .. " (" .. limit.requests .. " per " .. clock.spoken(limit.interval) .. ", at most "
         .. limit.burst .. " at once) is used up",
-      { { "section", section }, { "limit", limit.id } }, wait)
+      { { "section", section }, { "limit", limit.id } }, wait, wait <= WAITED_FOR)
   end
 end

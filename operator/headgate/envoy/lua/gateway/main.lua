@@ -253,7 +253,9 @@ local function on_response(handle)
   end
   if made then
     headers:remove(NAMES.local_header)
-    headers:replace("x-should-retry", "false")
+    if not kept.own then
+      headers:replace("x-should-retry", "false")
+    end
   end
   if made and not kept.own then
     return made, section, status

@@ -1,6 +1,7 @@
 -- What the gateway itself answers: one JSON shape for all of it, `{"error": {"code", "status", "message", ...}, "code",
 -- "message"}`. Twice, for SDKs look for them in one of these places or the other (Supabase's at the top).
--- `x-should-retry: false` keeps SDKs that know the header from repeating what the gateway has already decided.
+-- `x-should-retry: false` keeps SDKs that know the header from repeating what the gateway has already decided. All but the
+-- refusals that a caller does well to wait out: those leave it to `Retry-After`.
 
 local reply = {}
 do
@@ -32,12 +33,19 @@ do
     return table.concat(parts)
   end
 
-  -- A refusal as a value: main.lua sends it. `wait_ms` nil means that trying again is no use.
-  function reply.refusal(status, code, message, details, wait_ms)
+  -- A refusal as a value: main.lua sends it. `wait_ms` nil means that trying again is no use. `may_wait`: the caller may
+  -- come back by itself after that time.
+  function reply.refusal(status, code, message, details, wait_ms, may_wait)
     local seconds = wait_ms and math.max(1, math.ceil(wait_ms / 1000))
     details = details or {}
     details[#details + 1] = { "retryAfterSeconds", seconds }
-    return { status = status, code = code, retry_after = seconds, body = reply.body(status, code, message, details) }
+    return {
+      status = status,
+      code = code,
+      retry_after = seconds,
+      may_wait = may_wait,
+      body = reply.body(status, code, message, details),
+    }
   end
 
   function reply.send(handle, refusal)
@@ -47,8 +55,10 @@ do
     local headers = {
       [":status"] = tostring(refusal.status),
       ["content-type"] = "application/json",
-      ["x-should-retry"] = "false",
     }
+    if not refusal.may_wait then
+      headers["x-should-retry"] = "false"
+    end
     if refusal.retry_after then
       headers["retry-after"] = tostring(refusal.retry_after)
     end
