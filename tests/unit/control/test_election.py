@@ -96,7 +96,7 @@ def test_the_simulation_finds_two_leaders_where_timings_are_wrong(wrong: dict[st
 def test_wrong_timings_are_refused() -> None:
     for wrong in ({"lease": 7}, {"deadline": 10.0}, {"step_down": 8.0}, {"renew": 6.0}, {"retry": 0.0}):
         with pytest.raises(ValueError, match="it must be"):
-            Timings(**wrong)  # type: ignore[arg-type]
+            Timings(**wrong)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,0 +1,164 @@
+"""kopf as a source of hints: it discovers, authenticates, watches and resumes, and nothing else.
+
+Its operator runs in a thread and event loop of its own, so that a thousand events at once don't hold up the proxies; each
+event is handed over to the main loop. Only `on.event` is used: kopf's other handlers write annotations or finalizers on
+users' objects. Posting of Events is off, there is no peering, and discovery is done once: nothing is written, and nothing
+beyond what is watched need be readable. Whether kopf misses an event, stalls or dies does not matter to what is true, only
+to how soon it is known: the periodic listing sees everything. So it is started again whenever it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+import structlog
+
+from headgate.kube.access import Access, bearer
+from headgate.kube.client import PAGE, Document
+from headgate.kube.resources import NAMESPACES, OURS
+from headgate.kube.scope import Scope
+
+_log = structlog.stdlib.get_logger("headgate.kube")
+#: Seconds between two starts: the first, and the longest.
+PAUSE, LONGEST_PAUSE = 1.0, 30.0
+#: Seconds that a watch lasts, that it may be silent (the server sends a bookmark each minute), and that a stop may take.
+WATCH, SILENCE, STOP = 240, 70.0, 10.0
+
+#: The kind of object, whether it is gone, and the object.
+Deliver = Callable[[str, bool, Document], None]
+
+
+class Hints:
+    """`deliver` is called on the event loop that `run` runs on."""
+
+    def __init__(self, access: Access, scope: Scope, deliver: Deliver) -> None:
+        self._access, self._scope, self._deliver = access, scope, deliver
+        #: How often kopf was started, for tests and metrics.
+        self.starts = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        # Each of its own retries would be a line, and why it ended is told here.
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)
+        loop = asyncio.get_running_loop()
+        pause = PAUSE
+        while True:
+            began = loop.time()
+            watcher = _Watcher(self._access, self._scope, loop, self._deliver)
+            self.starts += 1
+            try:
+                error = await watcher.run()
+            finally:
+                await watcher.stop()
+            _log.warning("kube.watches_ended", error=repr(error), again_in=pause)
+            await asyncio.sleep(pause)
+            pause = PAUSE if loop.time() - began > LONGEST_PAUSE * 2 else min(pause * 2, LONGEST_PAUSE)
+
+
+class _Watcher:
+    """One run of kopf."""
+
+    def __init__(self, access: Access, scope: Scope, loop: asyncio.AbstractEventLoop, deliver: Deliver) -> None:
+        self._access, self._scope, self._loop, self._deliver = access, scope, loop, deliver
+        self._stopping = threading.Event()
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="kopf", daemon=True)
+
+    async def run(self) -> BaseException | None:
+        """Until it ends; why it did."""
+        self._thread.start()
+        await self._ended.wait()
+        return self._error
+
+    async def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP):
+                await self._ended.wait()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._operate())
+        except BaseException as error:  # noqa: BLE001 - whatever it was, it is told and the thread ends
+            self._error = error
+        self._hand_over(self._ended.set)
+
+    async def _operate(self) -> None:
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=self._scope.namespaces is None,
+                namespaces=self._scope.namespaces or (),
+                stop_flag=self._stopping,
+            )
+        finally:
+            # One of kopf's threads waits for the flag, and the loop would wait for that thread.
+            self._stopping.set()
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        watched = list(OURS.values())
+        if self._scope.namespaces is None:
+            watched.append(NAMESPACES)
+        for resource in watched:
+            handler = self._handler(resource.kind)
+            kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id="hint")(handler)
+        return registry
+
+    def _handler(self, kind: str) -> Callable[..., Any]:
+        async def hint(event: kopf.RawEvent, **_: Any) -> None:
+            gone = event["type"] == "DELETED"
+            document: Any = event["object"]
+            self._hand_over(lambda: self._deliver(kind, gone, document))
+
+        return hint
+
+    def _hand_over(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to tell
+            self._loop.call_soon_threadsafe(call)
+
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        """The same access as everything else has, read anew: kopf asks again when a token is no longer taken."""
+        found = await self._access.configuration()
+        token = bearer(found)
+        return kopf.ConnectionInfo(
+            server=found.host,
+            ca_path=found.ssl_ca_cert or None,
+            insecure=not found.verify_ssl,
+            certificate_path=found.cert_file or None,
+            private_key_path=found.key_file or None,
+            scheme=token[0] if token else None,
+            token=token[1] if token else None,
+            username=found.username or None,
+            password=found.password or None,
+            proxy_url=found.proxy or None,
+        )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.process.ultimate_exiting_timeout = None  # it would kill the whole process
+    settings.watching.server_timeout = WATCH
+    settings.watching.client_timeout = WATCH + 30
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = SILENCE
+    settings.watching.chunk_size = PAGE
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = (1, 2, 4)
+    settings.queueing.idle_timeout = 1  # a task is kept for each object that long
+    settings.persistence.consistency_timeout = 0
+    return settings

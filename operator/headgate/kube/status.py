@@ -1,0 +1,125 @@
+"""Statuses to the objects that they are of: by server-side apply to the status subresource, and only what differs.
+
+Wanted statuses come from the engine on every replica (`want`); only the one that leads has `run`. What stands in the cluster
+is known from the source, so that a status that somebody else changed is written again, and a new leader writes no more than
+what is wrong. One write per object at a time: what changes meanwhile is in the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from headgate.compile.status import Status
+from headgate.kube.client import Api, ApiProblem, Refused
+from headgate.kube.elector import Leadership, NotLeading
+from headgate.kube.pace import Pace
+from headgate.kube.reading import Seen, said
+from headgate.kube.resources import OURS
+from headgate.kube.work import Work
+from headgate.model.refs import ObjectRef
+
+_log = structlog.stdlib.get_logger("headgate.kube")
+_NOT_FOUND, _CONFLICT = 404, 409
+#: Seconds until what the API server does not take is tried again.
+HOPELESS = 60.0
+#: Writes at the same time.
+WRITERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What this replica last made sure of: on which object, what it wanted, and what the server made of it."""
+
+    uid: str
+    wanted: bytes
+    stored: bytes
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the start."""
+
+    writes: int = 0
+    failures: int = 0
+
+
+class StatusWriter:
+    """`seen` tells how an object stands in the cluster."""
+
+    def __init__(self, api: Api, seen: Callable[[ObjectRef], Seen | None]) -> None:
+        self._api, self._seen = api, seen
+        self._wanted: Mapping[ObjectRef, Status] = {}
+        self._written: dict[ObjectRef, _Written] = {}
+        self._paces: dict[ObjectRef, Pace] = {}
+        self._work: Work[ObjectRef] = Work()
+        self.counts = Counts()
+
+    def want(self, statuses: Mapping[ObjectRef, Status]) -> None:
+        """These are the statuses now. What is the same object as last time costs a comparison by identity."""
+        before, self._wanted = self._wanted, statuses
+        for ref, status in statuses.items():
+            if before.get(ref) is not status:
+                self._work.add(ref)
+        for ref in before.keys() - statuses.keys():
+            self._written.pop(ref, None)
+            self._paces.pop(ref, None)
+
+    def said(self, ref: ObjectRef) -> None:
+        """An object's status is another one in the cluster than it was."""
+        self._work.add(ref)
+
+    async def idle(self) -> None:
+        """Wait until all that could be written is."""
+        await self._work.idle()
+
+    async def run(self, leadership: Leadership) -> None:
+        """While this replica leads."""
+
+        async def write(ref: ObjectRef) -> float | None:
+            return await self._bring(ref, leadership)
+
+        self._written.clear()  # another replica may have written meanwhile
+        await self._work.run(write, WRITERS, first=self._wanted)
+
+    async def _bring(self, ref: ObjectRef, leadership: Leadership) -> float | None:
+        status, there = self._wanted.get(ref), self._seen(ref)
+        if status is None or there is None:
+            return None
+        content = status.document.model_dump(mode="json", by_alias=True, exclude_none=True)
+        wanted = said(content)
+        known = self._written.get(ref)
+        if known is None or known.uid != there.uid:
+            # Times that another replica put there are as good as ours.
+            if there.said.settled == wanted.settled:
+                self._written[ref] = _Written(there.uid, wanted.exact, there.said.exact)
+                return None
+        elif (known.wanted, known.stored) == (wanted.exact, there.said.exact):
+            return None
+        resource = OURS[ref.kind]
+        document = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": there.uid},
+            "status": content,
+        }
+        try:
+            async with leadership.write():
+                answer = await self._api.apply(resource, document, subresource="status")
+        except NotLeading:
+            return None
+        except ApiProblem as problem:
+            return self._failed(ref, problem)
+        self.counts.writes += 1
+        self._paces.pop(ref, None)
+        self._written[ref] = _Written(there.uid, wanted.exact, said(answer.get("status") or {}).exact)
+        return None
+
+    def _failed(self, ref: ObjectRef, problem: ApiProblem) -> float | None:
+        if isinstance(problem, Refused) and problem.status in {_NOT_FOUND, _CONFLICT}:
+            return None  # it is gone, or another object has its name: that one's status will be wanted
+        self.counts.failures += 1
+        _log.warning("kube.status_not_written", ref=str(ref), error=str(problem))
+        return self._paces.setdefault(ref, Pace()).wait(problem) if problem.temporary else HOPELESS

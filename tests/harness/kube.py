@@ -1,0 +1,52 @@
+"""What tests of the Kubernetes side share: objects to put there, and waiting for what is to come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from headgate.kube.client import Api, Document
+from headgate.kube.resources import NAMESPACES, OURS, SECRETS
+
+#: Seconds that anything may take before a test gives up.
+PATIENCE = 30.0
+
+
+async def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> float:
+    """Wait for a condition; how many seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > patience:
+            raise AssertionError(f"not within {patience} s: {what}")
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def upstream(namespace: str, name: str, **spec: Any) -> Document:
+    """An UpstreamService."""
+    return {
+        "apiVersion": "headgate.dev/v1alpha1",
+        "kind": "UpstreamService",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"hostname": "api.example.com", **spec},
+    }
+
+
+def secret(namespace: str, name: str, **values: str) -> Document:
+    """A Secret."""
+    meta = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": values}
+
+
+async def make_namespace(api: Api, name: str, **labels: str) -> None:
+    """A namespace, there when this returns."""
+    meta = {"name": name, "labels": labels}
+    await api.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+
+
+async def put(api: Api, document: Document) -> Document:
+    """Create or change an object as its user would."""
+    resource = SECRETS if document["kind"] == "Secret" else OURS[document["kind"]]
+    return await api.apply(resource, document)
