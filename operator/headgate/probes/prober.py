@@ -202,7 +202,7 @@ def _failed(error: httpx.HTTPError) -> Answer:
         case httpx.ReadError() | httpx.WriteError():
             return Answer(ProbeVerdict.UNHEALTHY, failure="ConnectionClosed")
         case httpx.RemoteProtocolError():
-            closed = "disconnected" in str(error)
+            closed = "disconnected" in str(error) or "closed connection" in str(error)
             return Answer(ProbeVerdict.UNHEALTHY, failure="ConnectionClosed" if closed else "ProtocolError")
         case _:
             return Answer(None, failure=type(error).__name__)
