@@ -36,6 +36,9 @@ RETRIES = {
 }
 KEYS = ["plain", "a/b/c", "a b%20c%2Fd", "user:1!?#é✓", "%"]
 
+#: How long until the second call is let through by the limits: one that clients wait for, and one that they don't.
+INTERVALS = {"brief": "4s", "limited": "1h"}
+
 scenario = pytest.mark.scenario
 Jobs = Callable[..., Job]
 
@@ -70,18 +73,20 @@ def headgate(provider: SimulatedCloudflare, tmp_path_factory: pytest.TempPathFac
         files[f"broken-{name}"] = cloudflare(f"broken-{name}")
         breaker = {"consecutiveFailures": 1, "breakDuration": "10m"}
         files[f"broken-{name}-breaker"] = policy("CircuitBreaker", f"broken-{name}", **breaker)
-        files[f"limited-{name}"] = cloudflare(f"limited-{name}")
-        rules = [{"name": "one", "limit": {"requests": 1, "interval": "1h"}}]
-        files[f"limited-{name}-limit"] = policy("RateLimit", f"limited-{name}", rules=rules)
+        for kind, interval in INTERVALS.items():
+            files[f"{kind}-{name}"] = cloudflare(f"{kind}-{name}")
+            rules = [{"name": "one", "limit": {"requests": 1, "interval": interval}}]
+            files[f"{kind}-{name}-limit"] = policy("RateLimit", f"{kind}-{name}", rules=rules)
     with DnsServer() as dns:
         dns.set(HOST, "127.0.0.1", ttl=60)
         with Headgate(tmp_path_factory.mktemp("cloudflare"), dns=dns, secrets=SECRETS, files=files) as running:
             running.wait_ready("cloudflare", "malformed", "unknown", "patient", "hurried")
             running.wait_condition("RetryPolicy", "patient", "Programmed")
             for name in OWN:
-                running.wait_ready(f"broken-{name}", f"limited-{name}")
+                running.wait_ready(f"broken-{name}", *(f"{kind}-{name}" for kind in INTERVALS))
                 running.wait_condition("CircuitBreaker", f"broken-{name}", "Programmed")
-                running.wait_condition("RateLimit", f"limited-{name}", "Programmed")
+                for kind in INTERVALS:
+                    running.wait_condition("RateLimit", f"{kind}-{name}", "Programmed")
             yield running
 
 
@@ -441,7 +446,27 @@ def test_breaker(client: Client, job: Jobs, cloudflare: SimulatedCloudflare, con
 
 
 @clients(*OWN)
-@scenario("cloudflare", "beyond a rate limit", "One an hour: refused by the gateway at once, and no client insists.")
+@scenario(
+    "cloudflare",
+    "beyond a rate limit, for seconds",
+    "One in four seconds: `Retry-After` says how long, and the clients wait and have their answer.",
+)
+def test_brief_limit(client: Client, job: Jobs, cloudflare: SimulatedCloudflare, conformance: Recording) -> None:
+    name = f"brief-{client.name}"
+    run(client, job("verify", name)).succeeded()
+    cloudflare.recorder.clear()
+    outcome = run(client, job("verify", name))
+    assert outcome.succeeded() == {"status": "active"}
+    assert (outcome.calls, len(cloudflare.requests)) == (2, 1)
+    conformance(outcome, provider_calls=len(cloudflare.requests))
+
+
+@clients(*OWN)
+@scenario(
+    "cloudflare",
+    "beyond a rate limit, for an hour",
+    "Refused by the gateway at once with `x-should-retry: false`, and no client insists.",
+)
 def test_limit(client: Client, job: Jobs, cloudflare: SimulatedCloudflare, conformance: Recording) -> None:
     name = f"limited-{client.name}"
     run(client, job("verify", name)).succeeded()

@@ -41,6 +41,9 @@ RETRIES = {
     "rateLimitedBackOff": {"maxInterval": "2s"},
 }
 
+#: How long until the second call is let through by the limits: one that clients wait for, and one that they don't.
+INTERVALS = {"brief": "4s", "limited": "1h"}
+
 scenario = pytest.mark.scenario
 
 
@@ -91,18 +94,20 @@ def headgate(
         files[f"broken-{name}"] = gemini(f"broken-{name}")
         breaker = {"consecutiveFailures": 1, "breakDuration": "10m"}
         files[f"broken-{name}-breaker"] = policy("CircuitBreaker", f"broken-{name}", **breaker)
-        files[f"limited-{name}"] = gemini(f"limited-{name}")
-        rules = [{"name": "one", "limit": {"requests": 1, "interval": "1h"}}]
-        files[f"limited-{name}-limit"] = policy("RateLimit", f"limited-{name}", rules=rules)
+        for kind, interval in INTERVALS.items():
+            files[f"{kind}-{name}"] = gemini(f"{kind}-{name}")
+            rules = [{"name": "one", "limit": {"requests": 1, "interval": interval}}]
+            files[f"{kind}-{name}-limit"] = policy("RateLimit", f"{kind}-{name}", rules=rules)
     with DnsServer() as dns:
         dns.set(HOST, "127.0.0.1", ttl=60)
         with Headgate(tmp_path_factory.mktemp("gemini"), dns=dns, secrets=SECRETS, files=files) as running:
             running.wait_ready("gemini", "revoked", "patient", "hurried", "secure")
             running.wait_condition("RetryPolicy", "patient", "Programmed")
             for name in ALL:
-                running.wait_ready(f"broken-{name}", f"limited-{name}")
+                running.wait_ready(f"broken-{name}", *(f"{kind}-{name}" for kind in INTERVALS))
                 running.wait_condition("CircuitBreaker", f"broken-{name}", "Programmed")
-                running.wait_condition("RateLimit", f"limited-{name}", "Programmed")
+                for kind in INTERVALS:
+                    running.wait_condition("RateLimit", f"{kind}-{name}", "Programmed")
             yield running
 
 
@@ -459,7 +464,31 @@ def test_breaker(client: Client, job: Jobs, gemini: SimulatedGemini, conformance
 
 
 @clients(*ALL)
-@scenario("gemini", "beyond a rate limit", "One an hour: refused by the gateway at once, and no client insists.")
+@scenario(
+    "gemini",
+    "beyond a rate limit, for seconds",
+    "One in four seconds: `Retry-After` says how long, and OpenAI's clients wait; Google's don't by themselves.",
+)
+def test_brief_limit(client: Client, job: Jobs, gemini: SimulatedGemini, conformance: Recording) -> None:
+    name = f"brief-{client.name}"
+    run(client, job("generate", name, prompt="hi")).succeeded()
+    gemini.recorder.clear()
+    outcome = run(client, job("generate", name, prompt="hi"))
+    if client.name in OPENAI:
+        assert outcome.succeeded()["text"] == "echo: hi"
+        assert (outcome.calls, len(gemini.requests)) == (2, 1)
+    else:
+        assert outcome.failed().status == 429
+        assert (outcome.calls, len(gemini.requests)) == (1, 0)
+    conformance(outcome, provider_calls=len(gemini.requests))
+
+
+@clients(*ALL)
+@scenario(
+    "gemini",
+    "beyond a rate limit, for an hour",
+    "Refused by the gateway at once with `x-should-retry: false`, and no client insists.",
+)
 def test_limit(client: Client, job: Jobs, gemini: SimulatedGemini, conformance: Recording) -> None:
     name = f"limited-{client.name}"
     run(client, job("generate", name, prompt="hi")).succeeded()

@@ -250,7 +250,13 @@ GEMINI = Profile(
         ),
     ),
     clients=(
-        ("Python google-genai", '`genai.Client(http_options={"base_url": "{base}"})`, or `GOOGLE_GEMINI_BASE_URL`'),
+        (
+            "Python google-genai",
+            (
+                '`genai.Client(http_options={"base_url": "{base}"})`, or `GOOGLE_GEMINI_BASE_URL`;'
+                " its Live API always speaks `wss`: give the gateway `listener.tls`"
+            ),
+        ),
         ("JavaScript @google/genai", '`new GoogleGenAI({httpOptions: {baseUrl: "{base}"}})`'),
         ("Python openai", '`OpenAI(base_url="{base}/v1beta/openai/")`, or `OPENAI_BASE_URL`'),
         ("JavaScript openai", '`new OpenAI({baseURL: "{base}/v1beta/openai/"})`, or `OPENAI_BASE_URL`'),
