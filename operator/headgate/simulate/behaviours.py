@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headgate.simulate.recording import SCOPE_KEY, RecordedRequest
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
+RawHeaders = list[tuple[bytes, bytes]]
+"""As they are in ASGI messages: names in lower case."""
 CHUNK = 64 * 1024
 
 
@@ -283,6 +285,17 @@ class Gate:
         released, self._waiting[:] = self._waiting[:count], self._waiting[count:]
         for loop, event in released:
             loop.call_soon_threadsafe(event.set)
+
+
+def adding(send: Send, headers: RawHeaders) -> Send:
+    """`send` with headers added to the answer's head."""
+
+    async def adding_send(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return adding_send
 
 
 def _returned(message: Message) -> Message:

@@ -18,7 +18,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headgate.simulate import cloudflare_errors as errors
-from headgate.simulate.behaviours import Behaviour, Call, as_app, json_response
+from headgate.simulate.behaviours import Behaviour, Call, adding, as_app, json_response
 from headgate.simulate.certificates import Authority
 from headgate.simulate.cloudflare_ai import WorkersAi
 from headgate.simulate.cloudflare_answers import (
@@ -26,7 +26,6 @@ from headgate.simulate.cloudflare_answers import (
     MalformedBody,
     Quota,
     Route,
-    adding,
     edge_headers,
     envelope,
     json_body,

@@ -10,17 +10,15 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
-from starlette.types import Message, Send
 
-from headgate.simulate.behaviours import Behaviour, json_response
+from headgate.simulate.behaviours import Behaviour, RawHeaders, json_response
 from headgate.simulate.cloudflare_errors import LOCKOUT
 
-Headers = list[tuple[bytes, bytes]]
 Handler = Callable[[Request], Awaitable[Behaviour]]
 Route = tuple[str, str, Handler]
 """Method, path below `/client/v4`, and who answers."""
@@ -104,7 +102,7 @@ class Quota:
         self._locked[token] = now + LOCKOUT
         return LOCKOUT
 
-    def headers(self, token: str) -> Headers:
+    def headers(self, token: str) -> RawHeaders:
         """`Ratelimit` and `Ratelimit-Policy`, on each answer of the REST API."""
         now = time.monotonic()
         start, count = self._spent.get(token, (now, 0))
@@ -117,7 +115,7 @@ class Quota:
         ]
 
 
-def edge_headers() -> Headers:
+def edge_headers() -> RawHeaders:
     """What Cloudflare's edge puts on every answer. It sets cookies even on API calls, which a client must not be made to
     share: https://github.com/cloudflare/cloudflare-typescript/issues/161
     """
@@ -128,16 +126,3 @@ def edge_headers() -> Headers:
         (b"set-cookie", f"__cflb={secrets.token_urlsafe(24)}; SameSite=Lax; path=/; HttpOnly".encode()),
         (b"set-cookie", f"__cfruid={secrets.token_hex(20)}-1; path=/; domain=.api.cloudflare.com; HttpOnly".encode()),
     ]
-
-
-def adding(send: Send, headers: Headers) -> Send:
-    """`send` with headers added to the answer's head."""
-
-    async def adding_send(message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            changed: MutableMapping[str, Any] = dict(message)
-            changed["headers"] = [*message.get("headers", []), *headers]
-            message = changed
-        await send(message)
-
-    return adding_send

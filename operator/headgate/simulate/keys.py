@@ -39,8 +39,8 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A credential in a call: what its place is called, whether it was declared, and the value without its scheme, which is
-    never shown."""
+    """A credential in a call: what its place is called, whether only a key of the gateway's can be there, and the value
+    without its scheme, which is never shown."""
 
     label: str
     declared: bool
@@ -51,13 +51,14 @@ def found(scope: Scope, slots: frozenset[Slot]) -> Iterator[Found]:
     """Every credential of a call: in the places that were declared, and in those that are known for it."""
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
     prefixes = {each.key: each.prefix for each in slots if each.place is CredentialPlace.HEADER}
+    ours = {each.key for each in slots if each.place is CredentialPlace.HEADER and not each.yields}
     for name, value in headers:
         if name in prefixes and value.startswith(prefixes[name]):
             prefix = prefixes[name]
-            yield Found(_header(name, prefix.strip()), True, value.removeprefix(prefix))
+            yield Found(_header(name, prefix.strip()), name in ours, value.removeprefix(prefix))
         elif name in prefixes or name in CREDENTIAL_HEADERS:
             scheme, space, rest = value.partition(" ")
-            yield Found(_header(name, scheme if space else ""), name in prefixes, rest if space else value)
+            yield Found(_header(name, scheme if space else ""), name in ours, rest if space else value)
     parameters = {each.key for each in slots if each.place is CredentialPlace.QUERY}
     for name, value in parse_qsl(scope["query_string"].decode("latin-1")):
         if name in parameters or name == "key":

@@ -39,11 +39,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a credential of a host goes: `key` names the header, query parameter or cookie."""
+    """Where a credential of a host goes: `key` names the header, query parameter or cookie. `yields`: a caller may have put
+    one of its own there."""
 
     place: CredentialPlace
     key: str
     prefix: str = ""
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def _keys(gateway: Gateway, section: Section) -> frozenset[SecretValue]:
 
 def _slots(section: Section) -> Iterator[Slot]:
     for each in section.credentials:
-        yield Slot(each.place, each.key, each.prefix)
+        yield Slot(each.place, each.key, each.prefix, each.yields)
 
 
 def _names(section: Section, endpoint: Endpoint) -> Iterator[tuple[str, Names]]:

@@ -15,9 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headgate.simulate import supabase_auth, supabase_storage
 from headgate.simulate import supabase_errors as errors
-from headgate.simulate.behaviours import Behaviour, Call, as_app
+from headgate.simulate.behaviours import Behaviour, Call, RawHeaders, adding, as_app
 from headgate.simulate.certificates import Authority
-from headgate.simulate.cloudflare_answers import Headers, adding
 from headgate.simulate.faults import Faults
 from headgate.simulate.provider import Failing, SimulatedProvider
 from headgate.simulate.supabase_auth import Auth
@@ -170,7 +169,7 @@ class _Edge:
         behaviour = await self._handlers[name](Request(scope, call.receive), caller)
         return _as(inner, behaviour)
 
-    def _headers(self) -> Headers:
+    def _headers(self) -> RawHeaders:
         # Before each project stands Cloudflare's CDN, which sets a cookie, and the gateway, which names itself.
         return [
             (b"server", b"cloudflare"),

@@ -13,9 +13,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from headgate.simulate.behaviours import Behaviour, Call, as_app, json_response
+from headgate.simulate.behaviours import Behaviour, Call, RawHeaders, adding, as_app, json_response
 from headgate.simulate.certificates import Authority
-from headgate.simulate.cloudflare_answers import Headers, adding
 from headgate.simulate.faults import Faults
 from headgate.simulate.provider import Failing, SimulatedProvider, phrase
 from headgate.simulate.supabase import REFERENCE
@@ -58,7 +57,7 @@ class SimulatedSupabaseManagement(SimulatedProvider):
         behaviour, headers = self._answer(request)
         await behaviour(Call(scope, receive, adding(send, headers)))
 
-    def _answer(self, request: Request) -> tuple[Behaviour, Headers]:
+    def _answer(self, request: Request) -> tuple[Behaviour, RawHeaders]:
         tokens = [value.removeprefix("Bearer ") for value in request.headers.getlist("authorization")]
         if not tokens or not all(token in self.keys for token in tokens):
             return Failure(401, {"message": "Unauthorized"}), []
@@ -69,7 +68,7 @@ class SimulatedSupabaseManagement(SimulatedProvider):
             return Failure(429, {"message": "ThrottlerException: Too Many Requests"}), headers
         return self.faults.take(request.method, request.url.path) or self._found(request, parts), headers
 
-    def _count(self, endpoint: str) -> tuple[bool, Headers]:
+    def _count(self, endpoint: str) -> tuple[bool, RawHeaders]:
         """Count a call of an endpoint; the headers, on every answer, have the seconds left, not a time.
 
         https://supabase.com/docs/reference/api/introduction

@@ -28,6 +28,12 @@ def only(plan: Plan) -> Gateway:
     return found
 
 
+def test_a_place_that_yields_is_told_from_one_that_is_the_gateways_alone() -> None:
+    part = section(endpoint(443, "a.example"), tls=tls(), credentials=(replace(TOKEN, yields=True),))
+    found = wanted(plan(upstream(part))).hosts["a.example"]
+    assert found.slots == {Slot(CredentialPlace.HEADER, "authorization", "Bearer ", yields=True)}
+
+
 def test_what_has_to_be_there() -> None:
     named = section(endpoint(443, "a.example"), endpoint(443, "b.example"), tls=tls(), credentials=(TOKEN,))
     plain = section(endpoint(80, "a.example"), key="demo/plain/default")

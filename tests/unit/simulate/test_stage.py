@@ -14,7 +14,7 @@ from starlette.types import Message
 from headgate.model.plan import CredentialPlace
 from headgate.model.secret import SecretValue
 from headgate.simulate.behaviours import as_app, echo
-from headgate.simulate.keys import Keys
+from headgate.simulate.keys import Keys, found
 from headgate.simulate.pace import PACE, paced
 from headgate.simulate.provider import SimulatedProvider
 from headgate.simulate.redirect import Slot
@@ -69,6 +69,18 @@ def test_a_call_tells_where_credentials_were_and_not_what_they_are(stage: Stage,
     assert set(call.credentials) == places
     assert "s3cret" not in call.model_dump_json()
     assert call.path == "/x"
+
+
+def test_where_a_callers_own_may_be_it_is_no_wrong_key_and_shown_as_little() -> None:
+    """By this the simulation of any API tells a user's token from a key that is not good."""
+    yields = Slot(CredentialPlace.HEADER, "x-user", "Bearer ", yields=True)
+    scope = {"headers": [(b"x-user", b"Bearer theirs"), (b"x-own", b"s3cret")], "query_string": b""}
+    seen = {each.label: each for each in found(scope, SLOTS | {yields})}
+    assert {label: each.declared for label, each in seen.items()} == {
+        "header x-user: Bearer": False,
+        "header x-own": True,
+    }
+    assert seen["header x-user: Bearer"].value == "theirs"
 
 
 def test_scripts_are_worked_off_in_turn_by_the_calls_that_they_are_for(stage: Stage, client: httpx.Client) -> None:
