@@ -24,14 +24,14 @@ demo: setup ## See it work in a minute: real gateway, simulated providers, no ke
 	@PYTHONPATH=tools $(BIN)/python -m demo
 
 .PHONY: test
-test: lint types layers test-all ## Everything that must be green: style, types, layers, all tests, coverage
+test: lint types layers test-all ## Everything that must be green but test-cluster: style, types, layers, tests, coverage
 
 .PHONY: test-all
 test-all: setup parts ## All tests with coverage, then those that measure load and time
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not serial" -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadfile
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
-	$(PYTEST) -m serial || [ $$? -eq 5 ]
+	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -46,6 +46,17 @@ test-envoy: setup ## Black-box tests against a real Envoy
 	$(PYTEST) tests/envoy
 test-clients: setup parts ## Black-box tests with the vendors' own clients
 	$(PYTEST) tests/clients
+
+.PHONY: test-cluster
+test-cluster: setup ## Tests on a real Kubernetes; needs root, and once a quarter of an hour to build it
+	@PYTHONPATH=tools $(BIN)/python -m cluster build
+	$(PYTEST) -m cluster
+
+.PHONY: cluster cluster-down
+cluster: setup ## A Kubernetes on this machine, kubeconfig in .cluster/; needs root, builds once
+	@PYTHONPATH=tools $(BIN)/python -m cluster up
+cluster-down: setup ## End that Kubernetes and remove what it left
+	@PYTHONPATH=tools $(BIN)/python -m cluster down
 
 .PHONY: lint
 lint: setup ## Style, format, and whether the lock is in step

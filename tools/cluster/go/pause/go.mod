@@ -1,0 +1,3 @@
+module headgate.dev/cluster/pause
+
+go 1.26.6
