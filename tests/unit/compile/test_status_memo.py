@@ -6,16 +6,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import MappingProxyType
 
 import pytest
 
 from harness.declare import EDGE, World, on_gateway, policy, upstream
 from headgate.compile import status as status_
 from headgate.compile.status import Status, StatusMemo, statuses
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, SectionReport, SectionReports
+from headgate.model.observations import (
+    ACKNOWLEDGED,
+    Acknowledgement,
+    Circuit,
+    ProbeReport,
+    ProbeReports,
+    ProbeVerdict,
+    SectionReport,
+    SectionReports,
+)
 from headgate.model.refs import ObjectRef
 
 NAMES = ("a", "b", "c", "d")
+PROBED = "{hostname: api.example, probe: {path: /}}"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REPORT = SectionReport(Circuit.CLOSED, NOW, "", calls=1, failures=0, failing=False)
 
@@ -43,18 +54,24 @@ class Life:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.world = World(
-            EDGE + "".join(upstream(name) for name in NAMES) + policy("CircuitBreaker", "fuse", target="a")
+            EDGE + "".join(upstream(name, PROBED) for name in NAMES) + policy("CircuitBreaker", "fuse", target="a")
         )
         self.plan = self.world.compile()
         self.proxies = Proxies()
         self.reports: dict[tuple[str, str], tuple[SectionReport, ...]] = {}
+        self.probes: dict[str, ProbeReport] = {}
+
+    def probed(self, name: str) -> dict[str, ProbeReport]:
+        """What probes say, with something new of this one."""
+        verdict = self.random.choice(list(ProbeVerdict))
+        return {**self.probes, f"shop/{name}": ProbeReport(verdict, NOW, self.random.choice("xy"))}
 
     def go_on(self) -> None:
         """One more thing happens."""
         name = self.random.choice(NAMES)
-        match self.random.randrange(9):
+        match self.random.randrange(10):
             case 0:
-                self.world.say(upstream(name, f"{{hostname: h{self.random.randrange(3)}.example}}"))
+                self.world.say(upstream(name, f"{{hostname: h{self.random.randrange(3)}.example, probe: {{path: /}}}}"))
             case 1:
                 self.world.say(upstream(name, "{hostname: 10.0.0.1}"))
             case 2:
@@ -73,6 +90,8 @@ class Life:
                 self.proxies = replace(self.proxies, said={ref: self.random.choice(kinds) for ref in refs})
             case 7:
                 self.proxies = replace(self.proxies, said={})
+            case 8:
+                self.probes = self.probed(name) if self.random.random() < 0.7 else {}
             case _:
                 report = replace(
                     REPORT,
@@ -97,8 +116,8 @@ def test_a_memo_changes_nothing_but_the_time(seed: int) -> None:
         life.go_on()
         now += timedelta(seconds=1)
         before = dict(with_memo)
-        with_memo = statuses(life.plan, life.proxies, life.reports, with_memo, now, memo)
-        without = statuses(life.plan, life.proxies, life.reports, without, now)
+        with_memo = statuses(life.plan, life.proxies, life.reports, with_memo, now, memo, life.probes)
+        without = statuses(life.plan, life.proxies, life.reports, without, now, probes=life.probes)
         assert {ref: each.document for ref, each in with_memo.items()} == {
             ref: each.document for ref, each in without.items()
         }
@@ -129,11 +148,11 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(status_, "_document", noted)
     u7, edge = ObjectRef("UpstreamService", "shop", "u7"), ObjectRef("IntegrationGateway", "shop", "edge")
 
-    def again(proxies: Proxies, reports: SectionReports) -> None:
+    def again(proxies: Proxies, reports: SectionReports, probes: ProbeReports = MappingProxyType({})) -> None:
         nonlocal found
         asked.clear()
         looked.clear()
-        found = statuses(world.compile(), proxies, reports, found, NOW, memo)
+        found = statuses(world.compile(), proxies, reports, found, NOW, memo, probes)
 
     again(Asked(), {})
     assert (set(asked), looked) == ({edge}, [])
@@ -144,6 +163,9 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
     assert (set(asked), looked) == ({edge, u7}, [u7])
     again(Asked(), {("shop/edge", "shop/u7/default"): (REPORT,)})
     assert (set(asked), looked) == ({edge, u7}, [u7])
+    probes = {"shop/u8": ProbeReport(ProbeVerdict.PAUSED, NOW)}
+    again(Asked(), {("shop/edge", "shop/u7/default"): (REPORT,)}, probes)
+    assert (set(asked), looked) == ({edge, ObjectRef("UpstreamService", "shop", "u8")}, []), "it has no probe"
     again(Asked(count=2), {("shop/edge", "shop/u7/default"): (REPORT,)})
     assert len(set(asked)) == 101
     # An earlier result is no ground to stand on.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import AnswerMark, Meaning, StatusRange
-from headgate.providers.answers import meanings, read, verdict
+from headgate.model.plan import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
+from headgate.providers.answers import meanings, read, verdict, wait
 from headgate.providers.generic import GENERIC
 from headgate.providers.profile import Probe, SectionProfile
 
@@ -74,3 +76,33 @@ def test_a_user_may_expect_any_status() -> None:
     probe = Probe("/", expected=(StatusRange(401, 401),))
     assert verdict(GENERIC, probe, 401, {}) is ProbeVerdict.HEALTHY
     assert verdict(GENERIC, probe, 200, {}) is ProbeVerdict.UNHEALTHY
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "seconds"),
+    [
+        (ResetFormat.SECONDS, "90", 90),
+        (ResetFormat.SECONDS, " 1.5 ", 1.5),
+        (ResetFormat.MILLISECONDS, "1500", 1.5),
+        (ResetFormat.UNIX_TIMESTAMP, str(int(NOW.timestamp()) + 30), 30),
+        (ResetFormat.UNIX_TIMESTAMP, "1", 0),
+        (ResetFormat.HTTP_DATE, "Thu, 01 Jan 2026 00:02:00 GMT", 120),
+        (ResetFormat.RETRY_AFTER, "7", 7),
+        (ResetFormat.RETRY_AFTER, "Thu, 01 Jan 2026 00:00:09 GMT", 9),
+        (ResetFormat.RETRY_AFTER, "Wed, 31 Dec 2025 00:00:09 GMT", 0),
+        *((form, text, None) for form in ResetFormat for text in ("", "soon", "-1", "nan", "1e9", "9" * 40)),
+    ],
+)
+def test_how_long_an_answer_asks_to_wait(form: ResetFormat, text: str, seconds: float | None) -> None:
+    assert wait([ResetHeader("X-Wait", form)], None, {"x-WAIT": text}, b"", NOW) == seconds
+
+
+def test_the_longest_wait_counts() -> None:
+    headers = [ResetHeader("a", ResetFormat.SECONDS), ResetHeader("b", ResetFormat.SECONDS)]
+    body = b'{"error": {"details": [{"retryDelay": "5.5s"}, {"retryDelay": "2s"}, {"retryDelay": "9"}]}}'
+    assert wait(headers, None, {"a": "1", "b": "3"}, body, NOW) == 3
+    assert wait(headers, BodyHint.GOOGLE_RETRY_INFO, {"a": "1", "b": "3"}, body, NOW) == 5.5
+    assert wait(headers, BodyHint.GOOGLE_RETRY_INFO, {}, b"<html>", NOW) is None

@@ -179,3 +179,14 @@ def test_a_stream_comes_a_piece_at_a_time_and_all_else_at_once(
     asyncio.run(answer())
     assert sent == messages
     assert slept == [PACE] * pauses
+
+
+def test_probes_see_what_calls_see_and_leave_it_as_it_was(stage: Stage, client: httpx.Client) -> None:
+    probe = {"user-agent": "headgate-probe/1.2"}
+    stage.add(Script(status=540, times=1))
+    assert [client.get("/", headers=probe).status_code for _ in range(3)] == [540] * 3
+    assert (stage.record().calls, stage.record().probes, stage.record().faults) == (0, 3, 1)
+    assert client.get("/").status_code == 540
+    assert client.get("/", headers=probe).status_code == 200
+    assert (stage.record().calls, stage.record().probes, stage.calls()[0]) == (1, 4, 1)
+    assert [call.number for call in stage.calls()[1]] == [1]
