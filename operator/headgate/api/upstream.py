@@ -255,7 +255,7 @@ class UpstreamService(Kind):
         Column("Address", ".status.address", priority=1, description="Base URL for applications."),
         Column(
             "Message",
-            '.status.conditions[?(@.type=="Ready")].message',
+            '.status.conditions[?(@.status!="True")].message',
             priority=1,
             description="What is wrong and what to do about it.",
         ),

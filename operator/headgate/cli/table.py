@@ -9,25 +9,26 @@ from typing import Any
 
 from headgate.api.meta import Column, Kind
 
-_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\[\?\(@\.([A-Za-z0-9_-]+)==\"([^\"]*)\"\)\]")
+_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\[\?\(@\.([A-Za-z0-9_-]+)([!=]=)\"([^\"]*)\"\)\]")
 _MINIMUM, _GAP = 6, 3
 
 
 def lookup(path: str, data: Any) -> Any:
-    """What a column's JSON path finds, or None. Knows what our columns use: names, indexes, and one filter by equality."""
+    """What a column's JSON path finds, or None. Knows what our columns use: names, indexes, and filters by equality or its
+    opposite, of which the first match counts, as it does in kubectl."""
     position = 0
     for found in _STEP.finditer(path):
         if found.start() != position:
             break
         position = found.end()
-        name, index, key, value = found.groups()
+        name, index, key, test, value = found.groups()
         if name is not None:
             data = data.get(name) if isinstance(data, Mapping) else None
         elif index is not None:
             data = data[int(index)] if isinstance(data, Sequence) and int(index) < len(data) else None
         else:
-            entries = data if isinstance(data, list) else []
-            data = next((entry for entry in entries if isinstance(entry, Mapping) and entry.get(key) == value), None)
+            entries = [entry for entry in data if isinstance(entry, Mapping)] if isinstance(data, list) else []
+            data = next((entry for entry in entries if (entry.get(key) == value) == (test == "==")), None)
     if position != len(path):
         raise ValueError(f"not a JSON path that columns may have: {path}")
     return data
