@@ -84,5 +84,6 @@ def run(options: dict[str, str]) -> int:
 if __name__ == "__main__":
     verb, *rest = sys.argv[1:]
     if verb == "run":
+        rest.remove("--no-probes")  # the one without a value
         sys.exit(run(dict(zip(rest[::2], rest[1::2], strict=True))))
     print((Path(rest[rest.index("--state-dir") + 1]) / "status.json").read_text())
