@@ -29,6 +29,7 @@ from headgate.compile.gateways import GatewayFacts
 from headgate.compile.origins import Notes
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
+from headgate.model.sentences import meant
 from headgate.model.snapshot import DataEntry, Settings
 from headgate.model.verdict import Finding, PolicyUse
 from headgate.providers.generic import GENERIC
@@ -83,7 +84,7 @@ def compile_upstream(
     profile = profiles.get(name)
     if profile is None:
         known = ", ".join(sorted(profiles))
-        message = f"there is no provider {name}: use one of {known}"
+        message = f"there is no provider {name}{meant(name, profiles, f'use one of {known}')}"
         findings.reject(("spec", "provider"), message, Reason.UNKNOWN_PROVIDER)
     else:
         profile = provider.of_upstream(profile, version.spec, findings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -32,8 +33,12 @@ _WORDS = {
 def _patterns_in(annotation: Any) -> Iterator[str]:
     for arg in get_args(annotation):
         if isinstance(arg, FieldInfo):
-            yield from (str(part.pattern) for part in arg.metadata if getattr(part, "pattern", None))
+            yield from _patterns_of(arg)
         yield from _patterns_in(arg)
+
+
+def _patterns_of(info: FieldInfo) -> Iterator[str]:
+    return (str(part.pattern) for part in info.metadata if getattr(part, "pattern", None))
 
 
 _PATTERNS = {next(_patterns_in(annotation)): words for annotation, words in _WORDS.items()}
@@ -183,7 +188,11 @@ def _words_at(model: type[BaseModel], path: Path) -> str:
         if parent
         else None
     )
-    return next((_PATTERNS[found] for found in _patterns_in(info.annotation) if found in _PATTERNS), "") if info else ""
+    if info is None:
+        return ""
+    # A required field's own type is taken apart by pydantic: its pattern is in the metadata.
+    patterns = chain(_patterns_of(info), _patterns_in(info.annotation))
+    return next((_PATTERNS[found] for found in patterns if found in _PATTERNS), "")
 
 
 def _fields_at(model: type[BaseModel], path: Path) -> list[str]:

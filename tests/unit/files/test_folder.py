@@ -538,3 +538,14 @@ def test_annotations_and_comments_do_not_change_an_object(tmp_path: Path) -> Non
     second = folder.read().items[ref("x")]
     assert second.digest == first.digest
     assert second.where.start.line == 3
+
+
+def test_a_number_where_a_duration_has_to_be_given_is_told_what_a_duration_is(tmp_path: Path) -> None:
+    """Whether the field may be left out or not."""
+    rule = "{name: all, limit: {requests: 5, interval: 5}}"
+    target = "targetRefs: [{kind: UpstreamService, name: x}]"
+    text = f"apiVersion: headgate.dev/v1alpha1\nkind: RateLimit\nmetadata: {{name: x}}\nspec: {{{target}, rules: [{rule}]}}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    (problem,) = Folder(tmp_path).read().problems
+    words = "must be a duration such as 500ms, 30s or 1m30s, not the number 5"
+    assert str(problem).endswith(f"spec.rules[0].limit.interval: {words}")
