@@ -49,8 +49,8 @@ def control_app(stages: Callable[[], Mapping[str, Stage]]) -> ASGIApp:
             scripts = _SCRIPTS.validate_python(body if isinstance(body, list) else [body])
         except ValidationError as error:
             return _problem(400, _sentences(error))
-        except ValueError as error:
-            return _problem(400, f"the body is no JSON: {error}")
+        except (ValueError, RecursionError) as error:
+            return _problem(400, f"the body is no JSON that is taken: {error}")
         for script in scripts:
             stage.add(script)
         return _json(stage.record(), 201)
@@ -102,7 +102,10 @@ def _sentences(error: ValidationError) -> str:
     def sentence(each: Any) -> str:
         index, *steps = each["loc"]
         where = ".".join(str(step) for step in (*([index] if index else []), *steps))
-        message = str(each["msg"]).removeprefix("Value error, ")
+        if each["type"] in ("model_type", "dataclass_type"):
+            message = 'a fault is a JSON object, such as {"status": 503}'
+        else:
+            message = str(each["msg"]).removeprefix("Value error, ")
         return f"{where}: {message}" if where else message
 
     return "; ".join(sentence(each) for each in error.errors())

@@ -5,12 +5,16 @@ Used by the API and by its client; needs none of what the simulated servers need
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from headgate.api.types import Duration, millis
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class _Document(BaseModel):
@@ -54,6 +58,9 @@ class Script(_Document):
             raise ValueError("code, retryInfo, headers and body go with status")
         if self.times is not None and self.until is not None:
             raise ValueError("give times or until, not both")
+        for name, value in self.headers.items():
+            if not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"headers: {name!r} is not a header that can be sent")
         return self
 
     @property

@@ -319,6 +319,10 @@ def test_an_answer_of_ones_own_for_some_calls_only(simulated: Headgate, control:
         ('{"status": 503, "tmies": 2}', "tmies: Extra inputs are not permitted"),
         ('[{"status": 503}, {"latency": "soon"}]', "1.latency: "),
         ("no json", "the body is no JSON"),
+        ("[" * 200_000, "the body is no JSON"),
+        ('[["status"]]', "a fault is a JSON object"),
+        ('{"status": 503, "headers": {"bad name": "x"}}', "headers: 'bad name' is not a header that can be sent"),
+        ('{"status": 503, "headers": {"x": "a\\r\\nb: c"}}', "headers: 'x' is not a header that can be sent"),
     ],
 )
 def test_a_script_that_makes_no_sense_is_refused_in_words(
