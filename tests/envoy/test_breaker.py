@@ -75,7 +75,7 @@ def _codes(plane: ReportingPlane, key: str, count: int) -> list[str]:
 
 
 def _code(response: httpx.Response) -> str:
-    own = response.headers.get("x-should-retry") == "false"
+    own = response.text.startswith('{"error":')
     return error_of(response)["code"] if own else str(response.status_code)
 
 
