@@ -95,7 +95,7 @@ class DataPlane:
         )
         node = replace(node, **self._bootstrap)
         self._publish()
-        self.envoy = stack.enter_context(Envoy(document(node), directory, arguments=self._arguments))
+        self.envoy = stack.enter_context(Envoy(self._document(node), directory, arguments=self._arguments))
         self.client = stack.enter_context(
             httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30.0, trust_env=False)
         )
@@ -104,6 +104,9 @@ class DataPlane:
 
     async def _make(self, authority: CertificateAuthority) -> XdsServer:
         return XdsServer(ServerTls(authority, ["127.0.0.1"]))
+
+    def _document(self, node: NodeBootstrap) -> dict[str, Any]:
+        return document(node)
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -1,0 +1,151 @@
+"""The Deployment of a gateway: Envoy as the official image has it, and nothing beside it.
+
+A pod restarts for what is in its template and for nothing else: image, resources, bootstrap (which is in the arguments, so
+that it changes with the template, at once and whole, also on a rollback), the listener's port. Neither a certificate nor
+anything about an upstream is in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from headgate.infra.bootstrap import LIVE_PATH, PodLife, in_pod, pod_life
+from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
+from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings
+from headgate.model.plan import Gateway, Listener
+
+_ENVOY: Final = "/usr/local/bin/envoy"
+#: Name of the container's port, to which the Service leads.
+LISTENER_PORT_NAME: Final = "listener"
+#: Ports below need a privilege, which pods do not have, or this sysctl, which is among the safe ones.
+_UNPRIVILEGED: Final = 1024
+_FOREVER: Final = 2**31 - 1
+
+
+def deployment(owner: Owner, gateway: Gateway, inputs: GatewayInputs, settings: InfraSettings) -> Manifest:
+    """`replicas` is in it only where no autoscaler writes them."""
+    pods = selector(owner.ref)
+    spec: Document = {
+        "selector": {"matchLabels": pods},
+        # A new pod takes calls before an old one goes.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+        "revisionHistoryLimit": 3,
+        "template": {
+            "metadata": {"labels": gateway_labels(owner.ref)},
+            "spec": _pod(owner, gateway.listener, inputs, settings),
+        },
+    }
+    if not settings.scaling.automatic:
+        spec["replicas"] = settings.scaling.least
+    return manifest(owner, "apps/v1", "Deployment", child_name(owner.ref.name), gateway_labels(owner.ref), spec=spec)
+
+
+def _pod(owner: Owner, listener: Listener, inputs: GatewayInputs, settings: InfraSettings) -> Document:
+    life = pod_life(listener.port, inputs.uid, settings.drain)
+    name = child_name(owner.ref.name)
+    pod: Document = {
+        "serviceAccountName": name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "securityContext": _pod_security(listener, settings),
+        "terminationGracePeriodSeconds": settings.drain.grace,
+        "topologySpreadConstraints": [
+            _spread(owner, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+        "containers": [_container(owner, listener, life, inputs, settings)],
+        # All may read it: there is nobody else in the pod, and whose uid it runs under is not always ours to say.
+        "volumes": [{"name": "identity", "secret": {"secretName": name, "defaultMode": 0o444}}],
+    }
+    if settings.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret} for secret in settings.pull_secrets]
+    return pod
+
+
+def _pod_security(listener: Listener, settings: InfraSettings) -> Document:
+    """As the Pod Security Standard "restricted" asks."""
+    context: Document = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    if settings.run_as_user is not None:
+        context |= {"runAsUser": settings.run_as_user, "runAsGroup": settings.run_as_user}
+    if listener.port < _UNPRIVILEGED:
+        context["sysctls"] = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
+    return context
+
+
+def _spread(owner: Owner, key: str) -> Document:
+    return {
+        "maxSkew": 1,
+        "topologyKey": key,
+        # Better together than not at all.
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selector(owner.ref)},
+        # Each rollout's pods by themselves: the old ones are about to go.
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+
+
+def _container(
+    owner: Owner, listener: Listener, life: PodLife, inputs: GatewayInputs, settings: InfraSettings
+) -> Document:
+    resources = settings.resources
+    return {
+        "name": "envoy",
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [_ENVOY],
+        "args": _arguments(owner, in_pod(inputs.bootstrap, life), settings),
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "ports": [
+            {"name": LISTENER_PORT_NAME, "containerPort": listener.port, "protocol": "TCP"},
+            {"name": "pod", "containerPort": life.port, "protocol": "TCP"},
+        ],
+        "resources": {
+            "requests": {"cpu": f"{resources.cpu_millis}m", "memory": _memory(resources.memory_bytes)},
+            "limits": {"memory": _memory(resources.memory_bytes)},
+        },
+        **_probes(listener, life, inputs),
+        "lifecycle": {"preStop": {"httpGet": _get(life.drain_path, life.port)}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "identity", "mountPath": IDENTITY_DIRECTORY, "readOnly": True}],
+    }
+
+
+def _arguments(owner: Owner, bootstrap: str, settings: InfraSettings) -> list[str]:
+    return [
+        # Kubernetes reads `$(NAME)` in an argument, and `$$` as one `$`.
+        *("--config-yaml", bootstrap.replace("$", "$$")),
+        *("--service-node", f"{owner.ref.key}/$(POD_NAME)"),
+        # One worker: breakers and limits count exactly.
+        *("--concurrency", "1"),
+        # No shared memory, which a read-only root file system has no place for.
+        "--disable-hot-restart",
+        *("--log-level", settings.log_level),
+        # What is left on a filter chain that an edit replaced has so long to end.
+        *("--drain-time-s", "600"),
+        *("--drain-strategy", "immediate"),
+    ]
+
+
+def _probes(listener: Listener, life: PodLife, inputs: GatewayInputs) -> Document:
+    """Ready by the way that calls take. Alive by the pod's own port, which does not depend on what is declared; and only
+    after it has answered once, since before its first configuration Envoy listens nowhere and shall wait, however long."""
+    live: Document = {"httpGet": _get(LIVE_PATH, life.port), "timeoutSeconds": 5}
+    scheme = "HTTPS" if listener.certificate is not None else "HTTP"
+    ready = {**_get(inputs.ready_path, LISTENER_PORT_NAME), "scheme": scheme}
+    return {
+        "startupProbe": {**live, "periodSeconds": 1, "failureThreshold": _FOREVER},
+        "livenessProbe": {**live, "periodSeconds": 10, "failureThreshold": 3},
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
+    }
+
+
+def _get(path: str, port: int | str) -> dict[str, Any]:
+    return {"path": path, "port": port, "scheme": "HTTP"}
+
+
+def _memory(size: int) -> str:
+    return f"{size >> 20}Mi" if size % (1 << 20) == 0 else str(size)

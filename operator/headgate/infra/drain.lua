@@ -1,0 +1,35 @@
+-- Ends a proxy's work in good order, inside the proxy itself: the kubelet asks for it before it ends the pod, and is
+-- answered when the proxy may go. Before this file stand: DRAIN_PATH, ADMIN and PAUSE (clusters), CALLS (where the admin
+-- interface tells the number of calls in flight), PAUSE_SECONDS, LEAST and MOST (seconds).
+
+local function ask(handle, method, path)
+  local headers = {[":method"] = method, [":path"] = path, [":authority"] = "admin"}
+  local _, body = handle:httpCall(ADMIN, headers, "", 5000)
+  return body or ""
+end
+
+-- A number that can't be read counts as calls in flight: then the longest drain decides.
+local function idle(handle)
+  return ask(handle, "GET", CALLS):match(": (%d+)") == "0"
+end
+
+-- What is answered late by design: Lua can't sleep.
+local function pause(handle)
+  handle:httpCall(PAUSE, {[":method"] = "GET", [":path"] = "/", [":authority"] = "pause"}, "", 10000)
+end
+
+function envoy_on_request(handle)
+  if handle:headers():get(":path") ~= DRAIN_PATH then
+    handle:respond({[":status"] = "404"}, "")
+    return
+  end
+  -- From here on every answer asks its caller to use another connection next time. New ones are still served: somebody may
+  -- not know yet that this proxy goes.
+  ask(handle, "POST", "/healthcheck/fail")
+  local waited = 0
+  repeat
+    pause(handle)
+    waited = waited + PAUSE_SECONDS
+  until waited >= MOST or (waited >= LEAST and idle(handle))
+  handle:respond({[":status"] = "200"}, "drained after " .. waited .. " s\n")
+end

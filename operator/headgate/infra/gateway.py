@@ -1,0 +1,38 @@
+"""All objects of one gateway."""
+
+from __future__ import annotations
+
+from headgate.infra.deployment import deployment
+from headgate.infra.identity import identity_secret, service_account
+from headgate.infra.manifest import Manifest, Owner
+from headgate.infra.network import network_policy, service
+from headgate.infra.scaling import autoscaler, disruption_budget
+from headgate.infra.settings import GatewayInputs, InfraSettings
+from headgate.model.plan import Gateway
+
+#: The kinds that a gateway's objects may be of. One of them that has our labels and is not among the objects any more is
+#: to be removed; but for the Secret, which is left as it is where no identity is handed in.
+KINDS = (
+    "ServiceAccount",
+    "Secret",
+    "NetworkPolicy",
+    "Service",
+    "PodDisruptionBudget",
+    "HorizontalPodAutoscaler",
+    "Deployment",
+)
+
+
+def gateway_objects(gateway: Gateway, inputs: GatewayInputs, settings: InfraSettings) -> tuple[Manifest, ...]:
+    """In the order in which they are best applied: the policy before the pods that it is for."""
+    owner = Owner(gateway.ref, inputs.uid)
+    found = [service_account(owner)]
+    if inputs.identity is not None:
+        found.append(identity_secret(owner, inputs.identity))
+    if settings.network_policies:
+        found.append(network_policy(owner, gateway, settings))
+    found += [service(owner, gateway.listener), disruption_budget(owner)]
+    if settings.scaling.automatic:
+        found.append(autoscaler(owner, settings.scaling))
+    found.append(deployment(owner, gateway, inputs, settings))
+    return tuple(found)

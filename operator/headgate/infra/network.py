@@ -1,0 +1,103 @@
+"""How calls come to a gateway's pods, and where these may go.
+
+The policy is a second wall behind the proxies' own address guard, for it knows nothing of names: what it leaves open is the
+public internet, and what the gateway's owner allows by CIDR. Where a cluster enforces no policies nothing changes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Final
+
+from headgate.infra.deployment import LISTENER_PORT_NAME
+from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
+from headgate.infra.settings import HTTP_PORT, HTTPS_PORT, InfraSettings
+from headgate.model.addresses import DENIED
+from headgate.model.plan import Gateway, Listener
+
+#: The label that every namespace has, with its name.
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+
+
+def service(owner: Owner, listener: Listener) -> Manifest:
+    """On the scheme's own port, which a call by a bare name goes to, and on the listener's."""
+    pods = selector(owner.ref)
+    spec: Document = {"type": "ClusterIP", "selector": pods, "ports": _service_ports(listener)}
+    return manifest(owner, "v1", "Service", child_name(owner.ref.name), gateway_labels(owner.ref), spec=spec)
+
+
+def _service_ports(listener: Listener) -> list[Document]:
+    own = HTTPS_PORT if listener.certificate is not None else HTTP_PORT
+    names = (
+        {own: listener.scheme, listener.port: LISTENER_PORT_NAME} if listener.port != own else {own: listener.scheme}
+    )
+    return [
+        {
+            "name": name,
+            "port": port,
+            "targetPort": LISTENER_PORT_NAME,
+            "protocol": "TCP",
+            "appProtocol": listener.scheme,
+        }
+        for port, name in names.items()
+    ]
+
+
+def host_name(gateway_name: str, namespace: str, settings: InfraSettings) -> str:
+    """The gateway's Service as a name in the cluster's DNS."""
+    return f"{child_name(gateway_name)}.{namespace}.svc.{settings.cluster_domain}"
+
+
+def network_policy(owner: Owner, gateway: Gateway, settings: InfraSettings) -> Manifest:
+    """In: the namespaces that have upstreams here, on the listener's port. Out: names, the operator, the public internet.
+
+    The kubelet's probes come from the pod's own node, which a policy never keeps out.
+    """
+    spec: Document = {
+        "podSelector": {"matchLabels": selector(owner.ref)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": _ingress(gateway),
+        "egress": _egress(gateway, settings),
+    }
+    name = child_name(owner.ref.name)
+    return manifest(owner, "networking.k8s.io/v1", "NetworkPolicy", name, gateway_labels(owner.ref), spec=spec)
+
+
+def _ingress(gateway: Gateway) -> list[Document]:
+    namespaces = sorted({upstream.ref.namespace for upstream in gateway.upstreams.values()})
+    if not namespaces:
+        return []
+    chosen = {"matchExpressions": [{"key": NAMESPACE_NAME, "operator": "In", "values": namespaces}]}
+    return [{"from": [{"namespaceSelector": chosen}], "ports": [_tcp(gateway.listener.port)]}]
+
+
+def _egress(gateway: Gateway, settings: InfraSettings) -> list[Document]:
+    operator = {
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: settings.operator.namespace}},
+        "podSelector": {"matchLabels": dict(settings.operator.labels)},
+    }
+    sections = [section for upstream in gateway.upstreams.values() for section in upstream.sections]
+    allowed = sorted({cidr for section in sections for cidr in section.allowed_cidrs})
+    rules: list[Document] = [
+        # To any address: where a cluster's names are answered (pods, nodes, a link-local cache) is its own affair.
+        {"ports": [{"protocol": each, "port": port} for port in settings.dns_ports for each in ("UDP", "TCP")]},
+        {"to": [operator], "ports": [_tcp(settings.operator.port)]},
+        # On any port: an edit of an upstream's must not have to wait for this policy.
+        {"to": [_public("0.0.0.0/0"), _public("::/0")], "ports": [{"protocol": "TCP"}]},
+    ]
+    if allowed:
+        rules.append({"to": [{"ipBlock": {"cidr": cidr}} for cidr in allowed], "ports": [{"protocol": "TCP"}]})
+    return rules
+
+
+def _public(everything: str) -> Document:
+    version = ipaddress.ip_network(everything).version
+    return {"ipBlock": {"cidr": everything, "except": [cidr for cidr in DENIED if _version(cidr) == version]}}
+
+
+def _version(cidr: str) -> int:
+    return ipaddress.ip_network(cidr).version
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"protocol": "TCP", "port": port}

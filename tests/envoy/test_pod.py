@@ -1,0 +1,157 @@
+"""A proxy as it lives and ends in a pod: what the kubelet asks of it, asked of a real Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from harness.dataplane import DataPlane
+from harness.envoy import Envoy, give_identity, short_directory
+from harness.plans import endpoint, gateway, section, upstream
+from harness.ports import free_port
+from headgate.envoy.listener import READY_PATH
+from headgate.infra.bootstrap import LIVE_PATH, PodLife, in_pod, pod_life
+from headgate.infra.settings import Drain
+from headgate.model.plan import Timeouts
+from headgate.simulate.behaviours import Gate, hang, respond, websocket_echo
+from headgate.simulate.server import FakeServer
+from headgate.xds.bootstrap import NodeBootstrap, render
+from headgate.xds.pki import CertificateAuthority
+
+UID = "7f1c8f5e-3b1d-4f43-9a57-0d8a2c1b6a10"
+
+
+def life(drain: Drain) -> PodLife:
+    """On a port of its own, and with sockets that no other test has: here they share one network."""
+    port = free_port()
+    return replace(
+        pod_life(8080, UID, drain), port=port, admin_socket=f"@hg-admin-{port}", pause_socket=f"@hg-pause-{port}"
+    )
+
+
+def admin(name: str, path: str) -> str:
+    """The admin interface's whole answer, over its abstract socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect("\0" + name.removeprefix("@"))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+        return connection.makefile("rb").read().decode()
+
+
+class PodPlane(DataPlane):
+    """A data plane whose Envoy is started as in a pod, but for the names of its sockets."""
+
+    def __init__(self, provider: FakeServer, drain: Drain, **changes: Any) -> None:
+        slow = Timeouts(request=0, connect=2_000, stream_idle=0)
+        super().__init__(gateway(upstream(section(endpoint(provider.port), timeouts=slow, **changes))))
+        self.life = life(drain)
+
+    def _document(self, node: NodeBootstrap) -> dict[str, Any]:
+        # The harness asks over a file.
+        here = replace(self.life, admin_socket=str(node.identity_directory.parent / "admin.sock"))
+        document: dict[str, Any] = json.loads(in_pod(render(node), here))
+        return document
+
+    def ask(self, path: str, timeout: float = 30) -> httpx.Response:
+        """As the kubelet does."""
+        return httpx.get(f"http://127.0.0.1:{self.life.port}{path}", timeout=timeout, trust_env=False)
+
+    def ready(self) -> int:
+        """The readiness probe's answer."""
+        return httpx.get(f"http://127.0.0.1:{self.port}{READY_PATH}", trust_env=False).status_code
+
+
+def test_it_lives_and_does_nothing_for_who_does_not_know_the_path(provider: FakeServer) -> None:
+    with PodPlane(provider, Drain(least=0, most=1)) as plane:
+        assert plane.ask(LIVE_PATH).status_code == 200
+        for path in (
+            "/",
+            "/drain",
+            "/drain/",
+            f"{plane.life.drain_path}x",
+            "/healthcheck/fail",
+            "/quitquitquit",
+            "/stats",
+        ):
+            assert plane.ask(path).status_code == 404
+        assert (plane.ask(LIVE_PATH).status_code, plane.ready()) == (200, 200)
+
+
+def test_a_drain_waits_for_calls_in_flight_and_serves_those_that_still_come(provider: FakeServer) -> None:
+    gate = Gate(respond(200, b"whole"))
+    provider.on("/slow", gate)
+    with PodPlane(provider, Drain(least=1, most=60)) as plane, ThreadPoolExecutor() as beside:
+        # Of HTTP/1.1 to begin with: kept for the next call.
+        assert "connection" not in plane.call("demo/api").headers
+        slow = beside.submit(plane.call, "demo/api", "/slow")
+        gate.wait_held(1)
+        drain = beside.submit(plane.ask, plane.life.drain_path)
+        plane.wait_until(lambda: plane.ready() == 503, "the drain to begin")
+        began = time.monotonic()
+        for _ in range(20):
+            answer = plane.call("demo/api")
+            assert (answer.status_code, answer.headers.get("connection")) == (200, "close")
+        # Beyond the least time, the one call alone keeps it.
+        plane.wait_until(lambda: time.monotonic() > began + 2.5, "time to pass")
+        assert not drain.done()
+        gate.open()
+        answer = slow.result(10)
+        assert (answer.text, answer.headers.get("connection")) == ("whole", "close")
+        assert drain.result(10).text.startswith("drained after ")
+        assert plane.lua_errors() == 0
+        assert plane.envoy.stop() == 0
+
+
+def test_a_drain_takes_its_least_time_and_no_more_than_its_most(provider: FakeServer) -> None:
+    provider.on("/never", hang())
+    with PodPlane(provider, Drain(least=1, most=3)) as plane, ThreadPoolExecutor() as beside:
+        assert plane.ask(plane.life.drain_path).text == "drained after 1 s\n"
+        with plane.client.stream("GET", "/demo/api") as kept:
+            assert kept.status_code == 200
+        never = beside.submit(plane.call, "demo/api", "/never")
+        plane.wait_until(lambda: plane.stat("http.headgate.downstream_rq_active") == 1, "a call to be in flight")
+        assert plane.ask(plane.life.drain_path).text == "drained after 3 s\n"
+        plane.envoy.stop()
+        assert isinstance(never.exception(10), httpx.TransportError)
+
+
+def test_who_was_drained_and_not_ended_is_found_not_to_live(provider: FakeServer) -> None:
+    with PodPlane(provider, Drain(least=0, most=1)) as plane:
+        plane.ask(plane.life.drain_path)
+        assert (plane.ask(LIVE_PATH).status_code, plane.ready()) == (503, 503)
+
+
+def test_a_websocket_is_a_call_in_flight(provider: FakeServer) -> None:
+    provider.default(websocket_echo())
+    with PodPlane(provider, Drain(least=0, most=60), upgrades=("websocket",)) as plane, ThreadPoolExecutor() as beside:
+        with connect(f"ws://127.0.0.1:{plane.port}/demo/api/live", proxy=None) as socket:
+            drain = beside.submit(plane.ask, plane.life.drain_path)
+            plane.wait_until(lambda: plane.ready() == 503, "the drain to begin")
+            for number in range(20):
+                socket.send(str(number))
+                assert socket.recv(5) == str(number)
+                assert not drain.done()
+                time.sleep(0.1)  # longer than a pause in all: a drain that does not see it would be over
+        assert drain.result(10).status_code == 200
+
+
+async def test_before_its_first_configuration_it_answers_nothing_at_all() -> None:
+    """Why a startup probe without an end stands before the liveness probe. With the sockets as they are in a pod."""
+    here = life(Drain())
+    with short_directory() as directory:
+        node = NodeBootstrap("demo/gateway", "x", (f"127.0.0.1:{free_port()}",), directory / "identity")
+        node.identity_directory.mkdir()
+        give_identity(CertificateAuthority(directory / "ca"), "demo/gateway", node.identity_directory)
+        with Envoy(in_pod(render(node), here), directory) as envoy:
+            await envoy.until(lambda: "INITIALIZING" in admin(here.admin_socket, "/ready"), "the admin interface")
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", here.port)
