@@ -154,6 +154,7 @@ def test_no_endpoint(plane: ReportingPlane, bench: Bench) -> None:
     key = bench.serve(bench.section(endpoint(443, "no-such-name.invalid")))
     answer = plane.call(key)
     assert (answer.status_code, error_of(answer)["code"]) == (503, "NoHealthyEndpoint")
+    assert "does not resolve" in error_of(answer)["message"]
 
 
 def test_a_refused_address(plane: ReportingPlane, bench: Bench, provider: FakeServer) -> None:

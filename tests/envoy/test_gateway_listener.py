@@ -101,6 +101,7 @@ def test_an_upstream_comes_and_goes(plane: ReportingPlane, bench: Bench, provide
     # The path form's authority is the gateway's, so the thing isn't found; the host form's authority isn't served here.
     assert (by_path.status_code, error_of(by_path)["code"]) == (404, "UnknownUpstream")
     assert (by_host.status_code, error_of(by_host)["code"]) == (421, "UnknownUpstream")
+    assert "is served here (`get upstreams` shows" in error_of(by_path)["message"]
     for answer in (by_path, by_host):
         assert "http://<upstream>.<namespace>/" in error_of(answer)["message"]
         assert error_of(answer)["upstream"] == key

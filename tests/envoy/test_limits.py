@@ -106,6 +106,8 @@ def test_a_refusal_says_when_and_sends_nothing(plane: ReportingPlane, bench: Ben
     assert "x-should-retry" not in refused.headers, "an SDK may wait that long and come back"
     error = error_of(refused)
     assert (error["code"], error["limit"], error["section"]) == ("RateLimited", rule.id, section.id)
+    policy, name = rule.id.partition("@")[0].rsplit("/", 1)
+    assert error["message"].startswith(f"rule {name} of RateLimit {policy} is used up (")
     assert error["retryAfterSeconds"] == 5
     assert "(18 per 1m30s, at most 2 at once)" in error["message"]
     assert len(provider.requests) == before + 2

@@ -93,7 +93,8 @@ do
   function addresses.unknown(call)
     local status = call.prefix == "" and 421 or 404
     return reply.refusal(status, "UnknownUpstream",
-      "there is no upstream '" .. call.scope .. "' (namespace/upstream) on this gateway: " .. addresses.forms(),
+      "no upstream '" .. call.scope .. "' (namespace/upstream) is served here (`get upstreams` shows those that are, and"
+        .. " what others lack): " .. addresses.forms(),
       { { "upstream", call.scope } })
   end
 end

@@ -11,7 +11,7 @@ do
     { "UO", "TooManyRequestsInFlight", false, "the section's ceiling on connections or requests is reached" },
     { "UF", "ConnectFailure", true, "no connection to the provider could be made" },
     { "UT", "RequestTimeout", true, "the provider did not answer in time" },
-    { "UH", "NoHealthyEndpoint", true, "no endpoint of the provider is resolved and healthy" },
+    { "UH", "NoHealthyEndpoint", true, "the provider's host name does not resolve, or none of its addresses takes calls" },
     { "UC", "ConnectionClosed", true, "the provider closed the connection before it answered" },
     { "UR", "Reset", true, "the provider reset the call before it answered" },
     { "LR", "Reset", true, "the call was reset before the provider answered" },

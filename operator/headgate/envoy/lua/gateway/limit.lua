@@ -167,9 +167,11 @@ do
   local WAITED_FOR = 60000
 
   function limits.refusal(limit, wait, section)
+    local policy, rule = limit.id:match("^([^/]*/[^/]*)/([^@]*)@")
+    local name = policy and "rule " .. rule .. " of RateLimit " .. policy or "limit " .. limit.id
     return reply.refusal(429, "RateLimited",
-      "the limit " .. limit.id .. " (" .. limit.requests .. " per " .. clock.spoken(limit.interval) .. ", at most "
-        .. limit.burst .. " at once) is used up",
+      name .. " is used up (" .. limit.requests .. " per " .. clock.spoken(limit.interval) .. ", at most "
+        .. limit.burst .. " at once)",
       { { "section", section }, { "limit", limit.id } }, wait, wait <= WAITED_FOR)
   end
 end
