@@ -19,8 +19,9 @@ from headgate.cli.fail import Failure
 
 _START = """\b
 Begin here:
-  headgate new upstream gemini --provider gemini > apis/gemini.yaml
-  headgate run -f apis --secret default/gemini-key/apiKey=env:GEMINI_KEY
+  mkdir -p apis && headgate new upstream gemini --provider gemini > apis/gemini.yaml
+  headgate run -f apis --simulate   (simulated providers, no key)
+  headgate run -f apis --secret default/gemini-key/apiKey=env:GEMINI_API_KEY
   headgate get upstreams            (in another terminal)
 """
 
@@ -118,6 +119,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 Examples:
   headgate run -f apis --secret shop/gemini-key/apiKey=env:GEMINI_API_KEY
   headgate run -f apis --secret shop/gemini-key/apiKey=file:key.txt --listen :8080
+  headgate run -f apis --simulate
 """
 )
 def run(
@@ -319,6 +321,7 @@ def providers(
 
 @new.command(
     name="upstream",
+    short_help="Print a starting YAML for one API, with its policies.",
     epilog="""\b
 Examples:
   headgate new upstream --provider gemini -n shop > apis/gemini.yaml

@@ -29,7 +29,8 @@ def upstream(provider: str, name: str | None, namespace: str, hostname: str | No
         raise Failure(f"--hostname {hostname}: write a host name without scheme, port and path", code=2)
     given = _options(profile, options)
     print("\n".join(_documents(profile, name, namespace, hostname, given)))
-    _say_next(profile, name, namespace)
+    more = [*(["--hostname", hostname] if hostname else []), *(part for each in options for part in ("--option", each))]
+    _say_next(profile, name, namespace, more)
 
 
 def _check(text: str, what: str) -> None:
@@ -148,18 +149,20 @@ def _target(name: str) -> Iterator[str]:
     yield f"  targetRefs: [{{kind: UpstreamService, name: {name}}}]"
 
 
-def _say_next(profile: Profile, name: str, namespace: str) -> None:
-    variable = re.sub(r"[^A-Z0-9]", "_", name.upper()) + "_KEY"
-    variable = variable if variable[0].isalpha() else f"API_{variable}"
-    print(
-        "\n".join(
-            (
-                "",
-                "Next: save this as a file in a folder of its own, put the key into the environment, and serve the folder:",
-                f"  headgate new upstream {name} --provider {profile.name} -n {namespace} > apis/{name}.yaml",
-                f"  export {variable}=...",
-                f"  headgate run -f apis --secret {namespace}/{name}-key/apiKey=env:{variable}",
-            )
-        ),
-        file=sys.stderr,
-    )
+def _say_next(profile: Profile, name: str, namespace: str, more: Sequence[str]) -> None:
+    variable = re.sub(r"[^A-Z0-9]", "_", name.upper()) + "_API_KEY"
+    variable = variable if variable[0].isalpha() else f"MY_{variable}"
+    secret = f"--secret {namespace}/{name}-key/apiKey=env:{variable}"
+    lines = [
+        "",
+        "Next: serve the folder of this file, with the key from the environment (or with --simulate instead of --secret):",
+        f"  export {variable}=...",
+        f"  headgate run -f apis {secret}",
+    ]
+    if sys.stdout.isatty():  # it was only looked at so far
+        again = shlex.join(["headgate", "new", "upstream", name, "--provider", profile.name, "-n", namespace, *more])
+        lines[1:2] = [
+            "Next: save this in a folder, and serve that, with the key from the environment (or with --simulate instead):",
+            f"  mkdir -p apis && {again} > apis/{name}.yaml",
+        ]
+    print("\n".join(lines), file=sys.stderr)

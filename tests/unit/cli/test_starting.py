@@ -50,7 +50,21 @@ def test_a_host_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_to_do_next_names_the_secret(capsys: pytest.CaptureFixture[str]) -> None:
     upstream("generic", "4us", "shop", "api.billing.example", [])
-    assert "--secret shop/4us-key/apiKey=env:API_4US_KEY" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--secret shop/4us-key/apiKey=env:MY_4US_API_KEY" in said
+    assert "save this" not in said, "its output went to a file"
+
+
+def test_who_only_looks_at_it_is_told_how_to_save_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    upstream("gemini", None, "shop", None, [])
+    said = capsys.readouterr().err
+    assert "  mkdir -p apis && headgate new upstream gemini --provider gemini -n shop > apis/gemini.yaml\n" in said
+    assert "  headgate run -f apis --secret shop/gemini-key/apiKey=env:GEMINI_API_KEY\n" in said
+    upstream("supabase", "base", "shop", None, ["project=abcdefghijklmnopqrst"])
+    assert "-n shop --option project=abcdefghijklmnopqrst > apis/base.yaml\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
