@@ -356,8 +356,9 @@ def probe(probe: Probe | None) -> Iterator[str]:
         f"{each.low}" if each.low == each.high else f"{each.low} to {each.high}" for each in probe.expected
     )
     good = f" with `{probe.field}` as `{probe.text}`" if probe.field else ""
-    yield f"`{probe.method} {probe.path}`, answered by {expected}{good}, says that all is well. It counts like any call, so it"
-    yield f"is made every {_time(probe.least_interval)} at most."
+    yield f"`{probe.method} {probe.path}`, answered by {expected}{good}, says that all is well. It counts like any call,"
+    least = _time(probe.least_interval)
+    yield f"so it is made every 5 min, while it fails no sooner than after {least}; `spec.probe` says otherwise."
     yield ""
 
 

@@ -57,7 +57,8 @@ def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(number)
-    for chatty in ("watchfiles", "asyncio", "httpx", "httpcore", "grpc"):
+    # Some of them would not only chat but show what is sent, credentials and all.
+    for chatty in ("watchfiles", "asyncio", "httpx", "httpcore", "hpack", "h2", "hypercorn", "grpc"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
 
 
