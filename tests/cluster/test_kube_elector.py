@@ -165,7 +165,8 @@ async def test_an_unreachable_api_server_ends_leadership_before_a_rival_may_lead
 ) -> None:
     name = f"test-{secrets.token_hex(4)}"
     async with (
-        Between(api_server.kubeconfig).running() as between, await Api.open(Access(between.kubeconfig(tmp_path))) as cut_off,
+        Between(api_server.kubeconfig).running() as between,
+        await Api.open(Access(between.kubeconfig(tmp_path))) as cut_off,
         await Api.open(Access(api_server.kubeconfig)) as direct,
     ):
         log: list[tuple[float, str, str]] = []

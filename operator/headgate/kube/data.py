@@ -34,7 +34,7 @@ class DataSource:
     def __init__(self, api: Api, store: Store, scope: Scope, period: tuple[float, float]) -> None:
         self._api, self._store, self._scope = api, store, scope
         self._watches = [
-            MetadataWatch(api, resource, namespace, self._changed, period)
+            MetadataWatch(api, resource, namespace, version_of, self._changed, period)
             for resource in DATA.values()
             for namespace in scope.listed_data
         ]

@@ -1,7 +1,7 @@
-"""Which Secrets (or ConfigMaps) there are, and in which version, without ever being sent their content.
+"""Which objects of one resource there are, by their metadata: of Secrets, content is never sent.
 
 Lists metadata alone (`PartialObjectMetadata`), watches from there, and lists again after each watch, which ends after a few
-minutes: what a watch missed is seen then. Of the metadata only names and versions are kept: an annotation may hold what
+minutes: what a watch missed is seen then. Of the metadata only what `keep` makes of it is kept: an annotation may hold what
 `kubectl apply` was given. One task per namespace or for all; `changed` is called on its event loop.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import structlog
 
-from headgate.kube.client import Api, ApiProblem, Refused, Unreachable
+from headgate.kube.client import Api, ApiProblem, Document, Refused, Unreachable
 from headgate.kube.pace import Pace
 from headgate.kube.reading import ref_of, version_of
 from headgate.kube.resources import Resource
@@ -25,34 +26,39 @@ _GONE = 410
 SILENCE = 90.0
 
 
+V = TypeVar("V")
+
+
 class _Expired(Exception):
     """The watch can't go on from where it was."""
 
 
-class MetadataWatch:
-    """`changed(ref, version)` for each object that is there in another version than was known; no version: it is gone."""
+class MetadataWatch(Generic[V]):
+    """`changed(ref, kept)` for each object of which something else is kept now than was; None: it is gone."""
 
     def __init__(
         self,
         api: Api,
         resource: Resource,
         namespace: str | None,
-        changed: Callable[[ObjectRef, str | None], None],
+        keep: Callable[[Document], V],
+        changed: Callable[[ObjectRef, V | None], None],
         period: tuple[float, float],
-        silence: float = SILENCE,
+        labels: str = "",
     ) -> None:
-        self._api, self._resource, self._namespace = api, resource, namespace
-        self._changed, self._period, self._silence = changed, period, silence
-        self._versions: dict[ObjectRef, str] = {}
+        self._api, self._resource, self._namespace, self._labels = api, resource, namespace, labels
+        self._keep, self._changed, self._period = keep, changed, period
+        self._kept: dict[ObjectRef, V] = {}
         #: It is known what there is.
         self.synced = asyncio.Event()
 
-    def get(self, ref: ObjectRef) -> str | None:
-        """The version in which an object is there."""
-        return self._versions.get(ref)
+    def all(self) -> dict[ObjectRef, V]:
+        """What is there."""
+        return dict(self._kept)
 
-    def __len__(self) -> int:
-        return len(self._versions)
+    def get(self, ref: ObjectRef) -> V | None:
+        """What is kept of an object; None if there is none."""
+        return self._kept.get(ref)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -70,12 +76,12 @@ class MetadataWatch:
                 await asyncio.sleep(pace.wait(problem))
 
     async def _list(self) -> str:
-        found: dict[ObjectRef, str] = {}
+        found: dict[ObjectRef, V] = {}
         version = ""
-        async for page in self._api.pages(self._resource, self._namespace, metadata=True):
-            found.update((ref_of(self._resource.kind, each), version_of(each)) for each in page.items)
+        async for page in self._api.pages(self._resource, self._namespace, metadata=True, labels=self._labels):
+            found.update((ref_of(self._resource.kind, each), self._keep(each)) for each in page.items)
             version = page.version
-        before, self._versions = self._versions, found
+        before, self._kept = self._kept, found
         for ref in before.keys() - found.keys():
             self._changed(ref, None)
         for ref, each in found.items():
@@ -92,7 +98,13 @@ class MetadataWatch:
             try:
                 seconds = max(1, int(left))
                 async for kind, document in self._api.watch(
-                    self._resource, self._namespace, version, seconds=seconds, quiet=self._silence, metadata=True
+                    self._resource,
+                    self._namespace,
+                    version,
+                    seconds=seconds,
+                    quiet=SILENCE,
+                    metadata=True,
+                    labels=self._labels,
                 ):
                     version = self._take(kind, document, version)
                     pace.reset()
@@ -103,18 +115,21 @@ class MetadataWatch:
                     raise _Expired from problem
                 raise
 
-    def _take(self, kind: str, document: dict[str, object], version: str) -> str:
+    def _take(self, kind: str, document: Document, version: str) -> str:
+        """Take in one event; the version to go on from."""
         if kind == "ERROR":
             if document.get("code") == _GONE:
                 raise _Expired
             raise Unreachable(f"the watch of {self._resource} said {document.get('message')}")
         if kind == "BOOKMARK":
             return version_of(document) or version
-        ref, found = ref_of(self._resource.kind, document), version_of(document)
+        ref = ref_of(self._resource.kind, document)
         if kind == "DELETED":
-            self._versions.pop(ref, None)
-            self._changed(ref, None)
+            if self._kept.pop(ref, None) is not None:
+                self._changed(ref, None)
         else:
-            self._versions[ref] = found
-            self._changed(ref, found)
-        return found
+            kept = self._keep(document)
+            if self._kept.get(ref) != kept:
+                self._kept[ref] = kept
+                self._changed(ref, kept)
+        return version_of(document)

@@ -22,7 +22,7 @@ from headgate.kube.work import Work
 from headgate.model.refs import ObjectRef
 
 _log = structlog.stdlib.get_logger("headgate.kube")
-_NOT_FOUND, _CONFLICT = 404, 409
+_NOT_FOUND = 404
 #: Seconds until what the API server does not take is tried again.
 HOPELESS = 60.0
 #: Writes at the same time.
@@ -102,7 +102,8 @@ class StatusWriter:
         document = {
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": there.uid},
+            # A uid would be no condition here: for a status the server passes over it.
+            "metadata": {"name": ref.name, "namespace": ref.namespace},
             "status": content,
         }
         try:
@@ -118,8 +119,8 @@ class StatusWriter:
         return None
 
     def _failed(self, ref: ObjectRef, problem: ApiProblem) -> float | None:
-        if isinstance(problem, Refused) and problem.status in {_NOT_FOUND, _CONFLICT}:
-            return None  # it is gone, or another object has its name: that one's status will be wanted
+        if isinstance(problem, Refused) and problem.status == _NOT_FOUND:
+            return None
         self.counts.failures += 1
         _log.warning("kube.status_not_written", ref=str(ref), error=str(problem))
         return self._paces.setdefault(ref, Pace()).wait(problem) if problem.temporary else HOPELESS

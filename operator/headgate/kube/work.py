@@ -25,6 +25,11 @@ class Work(Generic[K]):
         self._idle = asyncio.Event()
         self._running = False
 
+    @property
+    def running(self) -> bool:
+        """Whether anybody works."""
+        return self._running
+
     def __len__(self) -> int:
         return len(self._waiting) + len(self._busy)
 
@@ -50,9 +55,10 @@ class Work(Generic[K]):
         """Until cancelled, beginning with `first`. `do` returns after how many seconds to look at the key again; None: not
         before it is added."""
         self._running = True
-        self._idle.set()
         for key in first:
             self.add(key)
+        if not self:
+            self._idle.set()
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
@@ -64,6 +70,7 @@ class Work(Generic[K]):
             for each in (self._waiting, self._busy, self._again, self._later):
                 each.clear()
             self._more.clear()
+            self._idle.clear()
 
     async def _work(self, do: Callable[[K], Awaitable[float | None]]) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,238 @@
+"""Objects that Headgate makes (Deployments, Services, ...): applied while they are wanted, removed when they are not, put
+right when somebody changes or deletes them.
+
+Wanted are whole manifests, with their owner in `ownerReferences`; the garbage collector removes them with their owner, so an
+operator that is gone leaves nothing hanging. Each gets a label by which ours are watched (metadata alone). An object of a
+wanted name that Headgate did not make is left as it is, and that is told by `outcomes`.
+
+`want` may be called on every replica; `run` only while leading. One event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from headgate.kube.client import MANAGER, Api, ApiProblem, Document, Refused
+from headgate.kube.elector import Leadership, NotLeading
+from headgate.kube.metadata import MetadataWatch
+from headgate.kube.pace import Pace
+from headgate.kube.reading import ref_of, version_of
+from headgate.kube.resources import CHILDREN
+from headgate.kube.scope import Scope
+from headgate.kube.work import Work
+from headgate.model.refs import ObjectRef
+
+_log = structlog.stdlib.get_logger("headgate.kube")
+_NOT_FOUND, _CONFLICT, _INVALID = 404, 409, 422
+#: What is on every object that Headgate makes.
+LABEL, VALUE = "app.kubernetes.io/managed-by", "headgate"
+#: Seconds until what the API server does not take, or somebody else has the name of, is tried again.
+HOPELESS = 30.0
+#: Writes at the same time.
+WRITERS = 8
+PERIOD = (60.0, 300.0)
+
+
+class Result(StrEnum):
+    APPLIED = "Applied"
+    #: An object of that name is there, and is not Headgate's.
+    TAKEN = "Taken"
+    #: The API server does not want it (a quota, an admission policy, a namespace that is being deleted, a missing right).
+    REFUSED = "Refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a wanted object; `message` says why it is not there."""
+
+    result: Result
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """One of ours as it is. `mark` changes with what is declared in it, and not with its status where it can be told."""
+
+    uid: str
+    mark: str
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    manifest: str
+    uid: str
+    mark: str
+
+
+class ObjectWriter:
+    """`on_outcome` is called whenever the outcome of a wanted object is another one. `kinds`: names in `resources.CHILDREN`."""
+
+    def __init__(
+        self,
+        api: Api,
+        kinds: Iterable[str],
+        scope: Scope | None = None,
+        on_outcome: Callable[[ObjectRef], None] = lambda _: None,
+        period: tuple[float, float] = PERIOD,
+    ) -> None:
+        self._api, self._kinds, self._scope = api, tuple(kinds), scope or Scope()
+        self._on_outcome, self._period = on_outcome, period
+        self._wanted: Mapping[ObjectRef, Document] | None = None
+        self._there: dict[str, list[MetadataWatch[_There]]] = {}
+        self._applied: dict[ObjectRef, _Applied] = {}
+        self._paces: dict[ObjectRef, Pace] = {}
+        self._work: Work[ObjectRef] = Work()
+        self._known = asyncio.Event()
+        self.outcomes: dict[ObjectRef, Outcome] = {}
+
+    def want(self, objects: Mapping[ObjectRef, Document]) -> None:
+        """These, and no others. A manifest that is the same dict as last time costs a comparison by identity."""
+        before, self._wanted = self._wanted or {}, objects
+        self._known.set()
+        for ref, manifest in objects.items():
+            if before.get(ref) is not manifest:
+                self._work.add(ref)
+        for ref in before.keys() - objects.keys():
+            self.outcomes.pop(ref, None)
+            self._work.add(ref)
+
+    async def idle(self) -> None:
+        """Wait until all that could be done is."""
+        await self._work.idle()
+
+    async def run(self, leadership: Leadership) -> None:
+        """While this replica leads."""
+
+        async def bring(ref: ObjectRef) -> float | None:
+            return await self._bring(ref, leadership)
+
+        self._applied.clear()
+        self._there = {
+            kind: [
+                MetadataWatch(
+                    self._api,
+                    CHILDREN[kind],
+                    each,
+                    _there,
+                    lambda ref, _: self._work.add(ref),
+                    self._period,
+                    f"{LABEL}={VALUE}",
+                )
+                for each in self._scope.listed
+            ]
+            for kind in self._kinds
+        }
+        watches = [watch for every in self._there.values() for watch in every]
+        async with asyncio.TaskGroup() as group:
+            for watch in watches:
+                group.create_task(watch.run())
+            for watch in watches:
+                await watch.synced.wait()
+            # Before anything is wanted, nothing is known to be unwanted.
+            await self._known.wait()
+            every = [ref for watch in watches for ref in watch.all()]
+            await self._work.run(bring, WRITERS, first=[*(self._wanted or {}), *every])
+
+    def _found(self, ref: ObjectRef) -> _There | None:
+        return next((found for watch in self._there[ref.kind] if (found := watch.get(ref)) is not None), None)
+
+    async def _bring(self, ref: ObjectRef, leadership: Leadership) -> float | None:
+        manifest, there = (self._wanted or {}).get(ref), self._found(ref)
+        try:
+            if manifest is None:
+                if there is not None and there.ours:
+                    async with leadership.write():
+                        await self._remove(ref, there)
+                return None
+            return await self._apply(ref, manifest, there, leadership)
+        except NotLeading:
+            return None
+        except ApiProblem as problem:
+            _log.warning("kube.object_not_written", ref=str(ref), error=str(problem))
+            if problem.temporary:
+                return self._paces.setdefault(ref, Pace()).wait(problem)
+            if isinstance(problem, Refused) and _is_another(problem):
+                return 0.5  # it was replaced just now: the watch is about to tell
+            self._tell(ref, Outcome(Result.REFUSED, problem.message if isinstance(problem, Refused) else str(problem)))
+            return HOPELESS
+
+    async def _remove(self, ref: ObjectRef, there: _There) -> None:
+        self._applied.pop(ref, None)
+        try:
+            await self._api.delete(CHILDREN[ref.kind], ref.namespace, ref.name, uid=there.uid)
+        except Refused as problem:
+            if problem.status not in {_NOT_FOUND, _CONFLICT}:
+                raise
+
+    async def _apply(
+        self, ref: ObjectRef, manifest: Document, there: _There | None, leadership: Leadership
+    ) -> float | None:
+        labels = {**manifest["metadata"].get("labels", {}), LABEL: VALUE}
+        meta = {**manifest["metadata"], "labels": labels}
+        digest = _digest([manifest, labels])
+        if there is not None and self._applied.get(ref) == _Applied(digest, there.uid, there.mark):
+            return None
+        if there is None:
+            there = await self._look(ref)
+        if there is not None:
+            if not there.ours:
+                message = f"there is a {ref.kind} {ref.key} already, which Headgate did not make: rename one of the two"
+                self._tell(ref, Outcome(Result.TAKEN, message))
+                return HOPELESS
+            meta["uid"] = there.uid  # another object of that name is not to be written over
+        async with leadership.write():
+            stored = await self._api.apply(CHILDREN[ref.kind], {**manifest, "metadata": meta})
+        now = _there(stored)
+        self._applied[ref] = _Applied(digest, now.uid, now.mark)
+        self._paces.pop(ref, None)
+        self._tell(ref, Outcome(Result.APPLIED))
+        return None
+
+    async def _look(self, ref: ObjectRef) -> _There | None:
+        """What the watches don't show: an object without our label."""
+        try:
+            return _there(await self._api.get(CHILDREN[ref.kind], ref.namespace, ref.name))
+        except Refused as problem:
+            if problem.status == _NOT_FOUND:
+                return None
+            raise
+
+    def _tell(self, ref: ObjectRef, outcome: Outcome) -> None:
+        if self._wanted is not None and ref in self._wanted and self.outcomes.get(ref) != outcome:
+            self.outcomes[ref] = outcome
+            self._on_outcome(ref)
+
+
+def _is_another(problem: Refused) -> bool:
+    """Whether the object of that name has another uid than was given."""
+    return problem.status == _CONFLICT or (problem.status == _INVALID and "metadata.uid" in problem.message)
+
+
+def wanted(manifests: Iterable[Document]) -> dict[ObjectRef, Document]:
+    """Manifests by what they are of."""
+    return {ref_of(each["kind"], each): each for each in manifests}
+
+
+def _there(document: Document) -> _There:
+    meta = document["metadata"]
+    # A generation counts changes of what is declared; without one, any change counts.
+    declared = meta.get("generation") or version_of(document)
+    mark = _digest([declared, meta.get("labels"), meta.get("ownerReferences")])
+    ours = any(
+        each.get("manager") == MANAGER and each.get("operation") == "Apply" and not each.get("subresource")
+        for each in meta.get("managedFields") or ()
+    )
+    return _There(str(meta.get("uid", "")), mark, ours)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
