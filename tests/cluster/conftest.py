@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import ApiServer
+from cluster import ApiServer, Cluster, images
 from cluster.build import API_SERVER, unbuilt
 from harness.apiserver import ServerClient
 from harness.require import require
@@ -31,3 +31,15 @@ def client(api_server: ApiServer) -> Iterator[ServerClient]:
     """A client of it."""
     with ServerClient(api_server.kubeconfig) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that can run Envoy and Python. What a test makes in it goes into a namespace of the test's own."""
+    require(not Cluster.missing(), Cluster.missing())
+    found = Cluster(tmp_path_factory.mktemp("cluster") / "one")
+    try:
+        found.start(add=[images.python()])
+        yield found
+    finally:
+        found.stop()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -130,12 +129,15 @@ class Cluster:
         """Which of its parts run."""
         return {name: Process.read(part["process"]).alive() for name, part in self._read()["parts"].items()}
 
-    def stop_part(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End one part (`kube-apiserver`, `kubelet`, ...) by a signal and wait until it is gone."""
+    def stop_part(self, name: str, *, patience: float = 5) -> None:
+        """End one part (`kube-apiserver`, `kubelet`, ...) and wait until it is gone.
+
+        By SIGKILL where SIGTERM does not do within `patience` seconds; the API server waits a minute for its watchers.
+        """
         launcher = Process.read(self._read()["parts"][name]["process"])
         for process in launcher.children():
-            process.send(number)
-        wait_until(lambda: not launcher.alive(), f"{name} has ended", 30)
+            process.end(patience)
+        wait_until(lambda: not launcher.alive(), f"{name} has ended", 10)
 
     def start_part(self, name: str) -> None:
         """Start one part that was stopped, as it was. Does not wait until it is ready."""

@@ -54,6 +54,13 @@ def static(name: str, binary: Path, *arguments: str) -> Image:
     return Image((name,), (layer,), (f"/{binary.name}", *arguments))
 
 
+def with_file(image: Image, name: str, target: str, content: bytes) -> Image:
+    """An image with one more file, under a name of its own."""
+    layer = Layer()
+    layer.add(target, content)
+    return Image((name,), (*image.layers, layer), image.entrypoint, image.environment, image.user)
+
+
 def system(binaries: Mapping[str, Path]) -> list[Image]:
     """What every cluster needs."""
     return [
