@@ -95,5 +95,6 @@ def require_free(address: str, port: int) -> None:
         except OSError as error:
             words = error.strerror or str(error)
             raise PortTaken(
-                f"can't listen on {shown}: {words[:1].lower()}{words[1:]}: stop what listens there, or choose another address"
+                f"can't listen on {shown}: {words[:1].lower()}{words[1:]}: stop what listens there, or choose another address "
+                "(--listen, or the gateway's spec.listener)"
             ) from None

@@ -316,7 +316,8 @@ async def test_a_taken_port_is_told_before_anything_starts(rig: Rig) -> None:
         with pytest.raises(PortTaken) as raised:
             await rig.supervisor().begin()
     assert str(raised.value) == (
-        f"can't listen on 127.0.0.1:{rig.port}: address already in use: stop what listens there, or choose another address"
+        f"can't listen on 127.0.0.1:{rig.port}: address already in use: stop what listens there, or choose another address "
+        "(--listen, or the gateway's spec.listener)"
     )
     assert rig.left() is None
 

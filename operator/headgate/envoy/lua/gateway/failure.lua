@@ -15,7 +15,7 @@ do
     { "UC", "ConnectionClosed", true, "the provider closed the connection before it answered" },
     { "UR", "Reset", true, "the provider reset the call before it answered" },
     { "LR", "Reset", true, "the call was reset before the provider answered" },
-    { "UPE", "ProtocolError", true, "the provider's answer was not valid HTTP" },
+    { "UPE", "ProtocolError", true, "the provider's answer was not valid HTTP, or its headers are too large" },
     { "UMSDR", "StreamTooLong", true, "the call took longer than it may" },
     { "SI", "StreamIdle", true, "nothing was sent or received for too long" },
     { "NC", "NotProgrammed", false, "this section is not programmed yet" },
