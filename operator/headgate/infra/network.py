@@ -17,6 +17,8 @@ from headgate.model.plan import Gateway, Listener
 
 #: The label that every namespace has, with its name.
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+_ALL_V4: Final = "0.0.0.0/0"
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def service(owner: Owner, listener: Listener) -> Manifest:
@@ -56,9 +58,10 @@ def network_policy(owner: Owner, gateway: Gateway, settings: InfraSettings) -> M
     spec: Document = {
         "podSelector": {"matchLabels": selector(owner.ref)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": _ingress(gateway),
         "egress": _egress(gateway, settings),
     }
+    if ingress := _ingress(gateway):
+        spec["ingress"] = ingress  # with none nobody gets in; an empty list is not kept by the API server
     name = child_name(owner.ref.name)
     return manifest(owner, "networking.k8s.io/v1", "NetworkPolicy", name, gateway_labels(owner.ref), spec=spec)
 
@@ -77,13 +80,13 @@ def _egress(gateway: Gateway, settings: InfraSettings) -> list[Document]:
         "podSelector": {"matchLabels": dict(settings.operator.labels)},
     }
     sections = [section for upstream in gateway.upstreams.values() for section in upstream.sections]
-    allowed = sorted({cidr for section in sections for cidr in section.allowed_cidrs})
+    allowed = sorted({_spelled(cidr) or _ALL_V4 for section in sections for cidr in section.allowed_cidrs})
     rules: list[Document] = [
         # To any address: where a cluster's names are answered (pods, nodes, a link-local cache) is its own affair.
         {"ports": [{"protocol": each, "port": port} for port in settings.dns_ports for each in ("UDP", "TCP")]},
         {"to": [operator], "ports": [_tcp(settings.operator.port)]},
         # On any port: an edit of an upstream's must not have to wait for this policy.
-        {"to": [_public("0.0.0.0/0"), _public("::/0")], "ports": [{"protocol": "TCP"}]},
+        {"to": [_public(_ALL_V4), _public("::/0")], "ports": [{"protocol": "TCP"}]},
     ]
     if allowed:
         rules.append({"to": [{"ipBlock": {"cidr": cidr}} for cidr in allowed], "ports": [{"protocol": "TCP"}]})
@@ -92,7 +95,19 @@ def _egress(gateway: Gateway, settings: InfraSettings) -> list[Document]:
 
 def _public(everything: str) -> Document:
     version = ipaddress.ip_network(everything).version
-    return {"ipBlock": {"cidr": everything, "except": [cidr for cidr in DENIED if _version(cidr) == version]}}
+    denied = [cidr for each in DENIED if (cidr := _spelled(each)) is not None and _version(cidr) == version]
+    return {"ipBlock": {"cidr": everything, "except": denied}}
+
+
+def _spelled(cidr: str) -> str | None:
+    """As a policy may have it: IPv4 under its IPv6 name (`::ffff:0:0/96`) is refused there, and on the wire it is IPv4.
+    None for all of it, for a policy has IPv4 in another rule."""
+    network = ipaddress.ip_network(cidr)
+    if isinstance(network, ipaddress.IPv4Network) or not network.subnet_of(_MAPPED):
+        return cidr
+    if network == _MAPPED:
+        return None
+    return str(ipaddress.IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96)))
 
 
 def _version(cidr: str) -> int:

@@ -9,8 +9,9 @@ class SecretValue:
     """Bytes that never show in `repr`, `str`, a format string or a dataclass dump; compared by content.
 
     `reveal()` is called where the SDS resource is built (`envoy.secret`), where a proxy's certificate becomes a Secret
-    (`infra.identity`), where a probe is sent (`probes`), and by compile to see whether the bytes are fit for their place (`compile.data`, `credentials`, `roots`, `tls`): what is said of them
-    never quotes them. A test holds the list.
+    (`infra.identity`), where a probe is sent (`probes`), and by compile to see whether the bytes are fit for their place
+    (`compile.data`, `credentials`, `roots`, `tls`): what is said of them never quotes them. A test holds the
+    list.
     """
 
     __slots__ = ("_bytes", "fingerprint")
