@@ -14,14 +14,21 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from golden.infra.cases import USUAL
 from harness.dataplane import DataPlane
-from harness.envoy import Envoy, give_identity, short_directory
+from harness.envoy import Envoy, envoy_binary, eventually, give_identity, short_directory
+from harness.manifests import expanded
 from harness.plans import endpoint, gateway, section, upstream
 from harness.ports import free_port
+from harness.xds import GATEWAY, Fleet
 from headgate.envoy.listener import READY_PATH
-from headgate.infra.bootstrap import LIVE_PATH, PodLife, in_pod, pod_life
-from headgate.infra.settings import Drain
-from headgate.model.plan import Timeouts
+from headgate.envoy.render import RenderMemo
+from headgate.envoy.render import render as render_gateway
+from headgate.infra.bootstrap import ADMIN_SOCKET, LIVE_PATH, PAUSE_SOCKET, PodLife, in_pod, pod_life
+from headgate.infra.gateway import gateway_objects
+from headgate.infra.settings import POD_PORT, Drain, GatewayInputs
+from headgate.model.plan import Listener, Timeouts
+from headgate.model.refs import ObjectRef
 from headgate.simulate.behaviours import Gate, hang, respond, websocket_echo
 from headgate.simulate.server import FakeServer
 from headgate.xds.bootstrap import NodeBootstrap, render
@@ -142,6 +149,30 @@ def test_a_websocket_is_a_call_in_flight(provider: FakeServer) -> None:
                 assert not drain.done()
                 time.sleep(0.1)  # longer than a pause in all: a drain that does not see it would be over
         assert drain.result(10).status_code == 200
+
+
+async def test_the_deployments_command_starts_a_proxy_that_is_known_by_its_pods_name() -> None:
+    """The arguments to the letter, but for what would collide with other tests on this machine."""
+    async with Fleet() as fleet:
+        served = gateway(listener=Listener(address="127.0.0.1", port=free_port()))
+        served = replace(served, ref=ObjectRef("IntegrationGateway", *GATEWAY.split("/")))
+        fleet.server.publish(GATEWAY, render_gateway(served, RenderMemo()))
+        inputs = GatewayInputs(UID, render(fleet.node()), READY_PATH)
+        objects = gateway_objects(served, inputs, USUAL)
+        (pod,) = (each.document()["spec"]["template"]["spec"] for each in objects if each.ref.kind == "Deployment")
+        here = life(Drain())
+        unique = {ADMIN_SOCKET: here.admin_socket, PAUSE_SOCKET: here.pause_socket, f":{POD_PORT}": f":{here.port}"}
+        arguments = [expanded(each, {"POD_NAME": "edge-1"}) for each in pod["containers"][0]["args"]]
+        for name, other in unique.items():
+            assert name in arguments[1]
+            arguments[1] = arguments[1].replace(name, other)
+        process = await asyncio.create_subprocess_exec(envoy_binary(), *arguments)
+        try:
+            await eventually(lambda: fleet.view().proxies == (f"{GATEWAY}/edge-1",), "the proxy to connect")
+            await eventually(lambda: not any(fleet.view().pending.values()), "the proxy to have all")
+        finally:
+            process.terminate()
+            assert await process.wait() == 0
 
 
 async def test_before_its_first_configuration_it_answers_nothing_at_all() -> None:

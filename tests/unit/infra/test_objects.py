@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.infra.cases import CASES, KEY, USUAL, inputs, made, uid
+from harness.manifests import expanded
 from harness.plans import endpoint, gateway, section, upstream
 from headgate.infra.gateway import KINDS, gateway_objects
 from headgate.infra.identity import RENEW_AT, ROOTS, identity_due
@@ -118,15 +119,6 @@ def test_the_bootstrap_reaches_envoy_as_it_is() -> None:
     text = expanded(arguments[1], {"POD_NAME": "never"})
     assert json.loads(text)["node"] == {"metadata": {"a": "$(POD_NAME) $$ $"}}
     assert expanded(arguments[3], {"POD_NAME": "edge-1"}) == "demo/gateway/edge-1"
-
-
-def expanded(argument: str, variables: dict[str, str]) -> str:
-    """As Kubernetes does it: `$$` is a dollar, `$(NAME)` a variable that there is, all else stays."""
-    return re.sub(
-        r"\$\$|\$\(([A-Za-z_]\w*)\)",
-        lambda found: "$" if found[0] == "$$" else variables.get(found[1], found[0]),
-        argument,
-    )
 
 
 def test_a_pod_has_time_for_the_longest_drain() -> None:
