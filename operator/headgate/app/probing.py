@@ -85,11 +85,13 @@ class Probing:
         fresh = []
         for key, gateway in plan.gateways.items():
             before = self._followed.get(key)
-            if before is not None and before.upstreams is gateway.upstreams and before.secrets is gateway.secrets:
+            # Most edits are inside of one upstream of thousands.
+            known = before.upstreams if before is not None and before.secrets is gateway.secrets else {}
+            if known is gateway.upstreams:
                 continue
-            fresh += [
-                each for name, upstream in gateway.upstreams.items() if (each := self._seat(name, gateway, upstream))
-            ]
+            for name, upstream in gateway.upstreams.items():
+                if known.get(name) is not upstream and (entry := self._seat(name, gateway, upstream)) is not None:
+                    fresh.append(entry)
         if any(plan.gateways.get(key) is not gateway for key, gateway in self._followed.items()):
             served = {name for gateway in plan.gateways.values() for name in gateway.upstreams}
             for name in self._seats.keys() - served:
