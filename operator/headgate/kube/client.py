@@ -65,7 +65,7 @@ class Api:
     """A connection to one API server. `limit`: seconds that a call may take."""
 
     def __init__(self, configuration: Any, limit: float = 10.0) -> None:
-        configuration.retries = False
+        configuration.retries = None  # whoever calls knows when to try again
         self._client: Any = ApiClient(configuration)
         self._client.user_agent = f"headgate/{__version__}"
         self._limit = limit

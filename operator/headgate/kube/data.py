@@ -120,6 +120,8 @@ class DataSource:
             try:
                 async with self._work:
                     document = await self._api.get(DATA[ref.kind], ref.namespace, ref.name)
+                self._present(ref, document)
+                del document
             except ApiProblem as problem:
                 if problem.temporary:
                     _log.warning("kube.data_not_read", ref=str(ref), error=str(problem))
@@ -128,11 +130,7 @@ class DataSource:
                 missing = isinstance(problem, Refused) and problem.status == _NOT_FOUND
                 self._absent(ref, "" if missing else str(problem))
             except Exception as error:  # noqa: BLE001 - a bug costs one Secret, not the process
-                _log.exception("kube.data_failed", ref=str(ref))
                 self._absent(ref, f"it can't be read: {type(error).__name__}")
-            else:
-                self._present(ref, document)
-                del document
             if ref not in self._again:
                 return
 

@@ -191,10 +191,8 @@ class Elector:
         try:
             async with asyncio.timeout(CALL):
                 observation = await call
-        except (client.ApiProblem, TimeoutError) as problem:
-            _log.warning("lease.call", error=repr(problem))
-        except Exception:  # noqa: BLE001 - a Lease that somebody filled with nonsense
-            _log.exception("lease.call_failed")
+        except Exception as error:  # noqa: BLE001 - or a Lease that somebody filled with nonsense
+            _log.warning("lease.call", error=repr(error))
         finally:
             self._inbox.put_nowait(observation)
 

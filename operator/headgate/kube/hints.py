@@ -27,8 +27,9 @@ from headgate.kube.scope import Scope
 _log = structlog.stdlib.get_logger("headgate.kube")
 #: Seconds between two starts: the first, and the longest.
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
-#: Seconds that a watch lasts, that it may be silent (the server sends a bookmark each minute), and that a stop may take.
-WATCH, SILENCE, STOP = 240, 70.0, 10.0
+#: Seconds that a watch lasts, that it may be silent (the server sends a bookmark each minute), and that its end is waited
+#: for: the thread is a daemon, and has nothing that anyone needs.
+WATCH, SILENCE, STOP = 240, 70.0, 2.0
 
 #: The kind of object, whether it is gone, and the object.
 Deliver = Callable[[str, bool, Document], None]

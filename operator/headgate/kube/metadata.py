@@ -49,7 +49,7 @@ class MetadataWatch(Generic[V]):
         self._api, self._resource, self._namespace, self._labels = api, resource, namespace, labels
         self._keep, self._changed, self._period = keep, changed, period
         self._kept: dict[ObjectRef, V] = {}
-        #: It is known what there is.
+        #: It is known what there is, or that it is not to be known.
         self.synced = asyncio.Event()
 
     def all(self) -> dict[ObjectRef, V]:
@@ -72,6 +72,8 @@ class MetadataWatch(Generic[V]):
             except _Expired:
                 continue
             except ApiProblem as problem:
+                if not problem.temporary:
+                    self.synced.set()
                 _log.warning("kube.metadata", resource=str(self._resource), error=str(problem))
                 await asyncio.sleep(pace.wait(problem))
 

@@ -42,7 +42,7 @@ weathers = st.builds(
 
 
 @given(st.integers(0, 2**32), weathers, st.integers(2, 3), st.floats(0, 0.1), st.booleans())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_never_two_that_write(seed: int, weather: Weather, candidates: int, skew: float, removal: bool) -> None:
     """Clocks up to a tenth too fast or slow, lost and late messages, frozen machines, kills, restarts, a deleted Lease."""
     election = Election(seed, TIMINGS, weather, candidates, skew)
