@@ -38,7 +38,7 @@ def remains(directory: Path) -> list[str]:
     found = [f"process {pid}: {line}" for pid, line in _processes() if own in line]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if own in line]
     found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{cgroup(directory)}")]
-    found += [str(path) for path in directory.glob("*") if path.name not in ("logs", "keeper.log")]
+    found += [str(path) for path in directory.glob("*") if path.name not in ("lock", "logs")]
     return found
 
 

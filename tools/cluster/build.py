@@ -35,17 +35,17 @@ _CONTAINERD = "github.com/containerd/containerd/v2/cmd/"
 _SNAPSHOTTERS = "no_btrfs,no_devmapper,no_zfs"
 
 BINARIES = {
-    "etcd": Binary("etcd", "go.etcd.io/etcd/server/v3", 60),
-    "kube-apiserver": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver", 360),
-    "kube-controller-manager": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", 120),
+    "etcd": Binary("etcd", "go.etcd.io/etcd/server/v3", 40),
+    "kube-apiserver": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver", 380),
+    "kube-controller-manager": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", 40),
     "kube-scheduler": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", 10),
-    "kubelet": Binary("kubernetes", "k8s.io/kubernetes/cmd/kubelet", 90),
-    "kube-proxy": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy", 30),
-    "containerd": Binary("containerd", _CONTAINERD + "containerd", 110, _SNAPSHOTTERS),
+    "kubelet": Binary("kubernetes", "k8s.io/kubernetes/cmd/kubelet", 60),
+    "kube-proxy": Binary("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy", 15),
+    "containerd": Binary("containerd", _CONTAINERD + "containerd", 100, _SNAPSHOTTERS),
     "containerd-shim-runc-v2": Binary("containerd", _CONTAINERD + "containerd-shim-runc-v2", 5, _SNAPSHOTTERS),
     "ctr": Binary("containerd", _CONTAINERD + "ctr", 10, _SNAPSHOTTERS),
-    "coredns": Binary("coredns", ".", 60),
-    "metrics-server": Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", 60),
+    "coredns": Binary("coredns", ".", 130),
+    "metrics-server": Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", 340),
     "pause": Binary("pause", ".", 1),
 }
 #: What the API server needs when it is alone.
@@ -87,7 +87,9 @@ def _place(go: Go, module: str) -> Path:
     digest = hashlib.sha256(f"{go.version} {platform.machine()} {_flags(module)}".encode())
     for path in sorted((MODULES / module).iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
-    digest.update(repr([(name, found) for name, found in BINARIES.items() if found.module == module]).encode())
+    for name, found in BINARIES.items():
+        if found.module == module:
+            digest.update(f"{name} {found.package} {found.tags}".encode())
     return CACHE / f"{module}-{digest.hexdigest()[:12]}"
 
 

@@ -66,7 +66,7 @@ class Cluster:
             raise ClusterProblem(reason)
         binaries = build(BINARIES, self._progress)
         overlay = packages.overlay(self._progress)
-        with only_one(self.directory.with_name(f".{self.directory.name}.lock")):
+        with only_one(self.directory / "lock"):
             self.stop()
             try:
                 self._start(binaries, overlay, extra or {}, add)

@@ -70,7 +70,7 @@ class Space:
             raise ClusterProblem(reason)
         spaces = ("--mount", "--pid", "--fork", "--net", "--uts", "--ipc", "--mount-proc", "--propagation=slave")
         bond = () if outlive else ("--kill-child",)
-        log = directory / "keeper.log"
+        log = directory / "logs" / "keeper.log"
         unshare = launch(["unshare", *spaces, *bond, pause, _MARK, directory], log, outlive=outlive)
         wait_until(lambda: bool(_keepers(directory)), "the namespaces are there", 10, (unshare, log))
         for hierarchy in _hierarchies():
