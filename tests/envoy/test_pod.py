@@ -6,8 +6,10 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -57,9 +59,11 @@ def admin(name: str, path: str) -> str:
 class PodPlane(DataPlane):
     """A data plane whose Envoy is started as in a pod, but for the names of its sockets."""
 
-    def __init__(self, provider: FakeServer, drain: Drain, **changes: Any) -> None:
+    def __init__(
+        self, provider: FakeServer, drain: Drain, *, bootstrap: Mapping[str, Any] = MappingProxyType({}), **changes: Any
+    ) -> None:
         slow = Timeouts(request=0, connect=2_000, stream_idle=0)
-        super().__init__(gateway(upstream(section(endpoint(provider.port), timeouts=slow, **changes))))
+        super().__init__(gateway(upstream(section(endpoint(provider.port), timeouts=slow, **changes))), **bootstrap)
         self.life = life(drain)
 
     def _document(self, node: NodeBootstrap) -> dict[str, Any]:
@@ -135,6 +139,23 @@ def test_who_was_drained_and_not_ended_is_found_not_to_live(provider: FakeServer
     with PodPlane(provider, Drain(least=0, most=1)) as plane:
         plane.ask(plane.life.drain_path)
         assert (plane.ask(LIVE_PATH).status_code, plane.ready()) == (503, 503)
+
+
+@pytest.mark.parametrize(
+    "full", [{"max_connections": 1}, {"max_heap_bytes": 1 << 20}], ids=["of connections", "of memory"]
+)
+def test_a_proxy_that_is_full_is_not_dead_and_drains_all_the_same(provider: FakeServer, full: dict[str, int]) -> None:
+    with PodPlane(provider, Drain(least=1, most=2), bootstrap=full) as plane:
+
+        def refuses() -> bool:
+            try:
+                return plane.call("demo/api").status_code == 503 or plane.ready() == 503
+            except httpx.TransportError:
+                return True
+
+        plane.wait_until(refuses, "the listener to refuse")
+        assert plane.ask(LIVE_PATH).status_code == 200
+        assert plane.ask(plane.life.drain_path).text.startswith("drained after ")
 
 
 def test_a_websocket_is_a_call_in_flight(provider: FakeServer) -> None:

@@ -116,7 +116,15 @@ def _listener(name: str, address: dict[str, Any], filters: list[dict[str, Any]])
         "stream_idle_timeout": "0s",
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    return {"name": name, "address": address, "filter_chains": [chain], "enable_reuse_port": False}
+    return {
+        "name": name,
+        "address": address,
+        "filter_chains": [chain],
+        "enable_reuse_port": False,
+        # A proxy that is full is not dead, and can still be drained.
+        "bypass_overload_manager": True,
+        "ignore_global_conn_limit": True,
+    }
 
 
 def _pipe(name: str, path: str) -> dict[str, Any]:
