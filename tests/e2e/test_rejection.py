@@ -110,6 +110,45 @@ def test_a_refused_new_upstream(space: Space, provider: FakeServer, what: str) -
     assert space.call("refused").status_code == 200
 
 
+def test_an_edit_that_cant_be_rendered(space: Space, headgate: Headgate, provider: FakeServer) -> None:
+    """A bug, or a plug-in's odd value: the same as a refusal, in our words."""
+    space.put("UpstreamService", "edited", marked(provider.port, x_revision="1"))
+    space.put("UpstreamService", "other", marked(provider.port, x_revision="1"))
+    space.put("RetryPolicy", "again", "targetRefs: [{kind: UpstreamService, name: edited}]")
+    space.apply()
+
+    space.put("UpstreamService", "edited", marked(provider.port, x_revision="2", x_test_spoil="rendering"))
+    space.put("UpstreamService", "other", marked(provider.port, x_revision="2"))
+    space.put("UpstreamService", "new", plain(provider.port))
+    space.put("UpstreamService", "never", marked(provider.port, x_test_spoil="rendering"))
+    space.write()
+    for name in ("edited", "never"):
+        condition = space.wait("UpstreamService", name, "Programmed", "False", "RenderFailed")
+        assert hooked.FAILURE in condition["message"]
+        headgate.wait_log(rf"error: {space.namespace}\.yaml:\d+.*: UpstreamService {space.namespace}/{name}: .*bug")
+    space.wait("RetryPolicy", "again", "Programmed", "False", "RenderFailed")
+    for name in ("other", "new"):
+        space.wait("UpstreamService", name, "Ready")
+    assert row(headgate, space, "edited")[:4] == ["edited", "False", "Unknown", "RenderFailed"]
+    assert (
+        "RenderFailed"
+        in headgate.cli(
+            "explain", "upstream", "edited", "-n", space.namespace, "--state-dir", str(headgate.state), check=False
+        ).stdout
+    )
+    headgate.wait_log(r"engine\.render_failed")
+    provider.recorder.clear()
+    assert [space.call(name).status_code for name in ("edited", "other", "new", "never")] == [200, 200, 200, 404]
+    assert [seen.header("x-revision") for seen in provider.requests] == ["1", "2", None]
+
+    for name in ("edited", "never"):
+        space.put("UpstreamService", name, marked(provider.port, x_revision="3"))
+    space.apply()
+    provider.recorder.clear()
+    assert [space.call(name).status_code for name in ("edited", "never")] == [200, 200]
+    assert [seen.header("x-revision") for seen in provider.requests] == ["3", "3"]
+
+
 def test_a_refused_policy_says_so_too(space: Space, provider: FakeServer) -> None:
     """A route table carries its policies: while it is refused, none of what is in it is in force."""
     space.put("UpstreamService", "api", plain(provider.port))

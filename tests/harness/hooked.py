@@ -1,8 +1,9 @@
 """`headgate` with two seams opened for tests. `command` and `environment` are how it is started.
 
 After every compile it prints what that has cost so far (`counted: {"compiled": ..., "rendered": ...}`). And it spoils what
-was rendered of an upstream that sets the request header `x-test-spoil` to `cluster` or `route`, so that Envoy refuses it:
-compile is not meant to let anything through that Envoy refuses, and how refusals are dealt with has to be tried anyway.
+is rendered of an upstream that sets the request header `x-test-spoil`: with `cluster` or `route` Envoy refuses that, with
+`rendering` the rendering itself raises. Compile is not meant to let anything through that Envoy refuses, or that can't be
+rendered, and how both are dealt with has to be tried anyway.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from unittest import mock
@@ -20,11 +22,13 @@ from envoy.config.route.v3 import route_pb2
 
 from harness import launch
 from headgate.app import engine
-from headgate.envoy.render import RenderMemo
+from headgate.envoy import render
+from headgate.envoy.render import Rendering, RenderMemo
 from headgate.envoy.resource import Resource, Resources, TypeUrl, resource
-from headgate.model.plan import Gateway
+from headgate.model.plan import Gateway, Upstream
 
 SPOIL = "x-test-spoil"
+FAILURE = "no such thing as this"
 COUNTED = re.compile(r"^counted: (.*)$", re.MULTILINE)
 
 
@@ -43,28 +47,43 @@ def counts(log: str) -> list[dict[str, int]]:
     return [json.loads(found) for found in COUNTED.findall(log)]
 
 
-def spoilt(render: Callable[[Gateway, RenderMemo], Resources]) -> Callable[[Gateway, RenderMemo], Resources]:
-    """`render`, with what the header asks for made unacceptable."""
+def failing(render: Callable[[Upstream], Resource]) -> Callable[[Upstream], Resource]:
+    """`render_routes`, raising where the header asks for it."""
 
-    def spoiling(gateway: Gateway, memo: RenderMemo) -> Resources:
-        resources = render(gateway, memo)
-        wanted = {
-            (section.id if what == "cluster" else key): what
-            for key, upstream in gateway.upstreams.items()
-            for section in upstream.sections
-            for name, what in section.request_headers.set
-            if name == SPOIL
-        }
-        if not wanted:
-            return resources
-        found = dict(resources)
-        for type_url, kind, spoil in ((TypeUrl.CLUSTER, "cluster", _cluster), (TypeUrl.ROUTE, "route", _route)):
-            names = {name for name, what in wanted.items() if what == kind}
-            changed = {name: spoil(each) for name, each in resources[type_url].items() if name in names}
-            found[type_url] = MappingProxyType({**resources[type_url], **changed})
-        return MappingProxyType(found)
+    def raising(upstream: Upstream) -> Resource:
+        if any((SPOIL, "rendering") in section.request_headers.set for section in upstream.sections):
+            raise LookupError(FAILURE)
+        return render(upstream)
+
+    return raising
+
+
+def spoilt(render: Callable[[Gateway, RenderMemo], Rendering]) -> Callable[[Gateway, RenderMemo], Rendering]:
+    """`rendering`, with what the header asks for made unacceptable."""
+
+    def spoiling(gateway: Gateway, memo: RenderMemo) -> Rendering:
+        done = render(gateway, memo)
+        return replace(done, resources=_spoilt(gateway, done.resources))
 
     return spoiling
+
+
+def _spoilt(gateway: Gateway, resources: Resources) -> Resources:
+    wanted = {
+        (section.id if what == "cluster" else key): what
+        for key, upstream in gateway.upstreams.items()
+        for section in upstream.sections
+        for name, what in section.request_headers.set
+        if name == SPOIL
+    }
+    if not wanted:
+        return resources
+    found = dict(resources)
+    for type_url, kind, spoil in ((TypeUrl.CLUSTER, "cluster", _cluster), (TypeUrl.ROUTE, "route", _route)):
+        names = {name for name, what in wanted.items() if what == kind}
+        changed = {name: spoil(each) for name, each in resources[type_url].items() if name in names}
+        found[type_url] = MappingProxyType({**resources[type_url], **changed})
+    return MappingProxyType(found)
 
 
 def _cluster(good: Resource) -> Resource:
@@ -95,7 +114,8 @@ def main() -> None:
     from headgate.cli import main as headgate
 
     with (
-        mock.patch.object(engine, "render", spoilt(engine.render)),  # type: ignore[attr-defined]
+        mock.patch.object(render, "render_routes", failing(render.render_routes)),  # type: ignore[attr-defined]
+        mock.patch.object(engine, "rendering", spoilt(engine.rendering)),  # type: ignore[attr-defined]
         mock.patch.object(standalone, "Engine", CountingEngine),
     ):
         headgate()

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     PROGRAMMED = "Programmed"
     PENDING = "Pending"
     REJECTED_BY_PROXY = "RejectedByProxy"
+    RENDER_FAILED = "RenderFailed"
     NO_PROXY_CONNECTED = "NoProxyConnected"
     NOT_ACCEPTED = "NotAccepted"
     # Ready

@@ -21,6 +21,7 @@ from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 
 _FOUND_BY_PROBES = frozenset({Reason.CREDENTIAL_REJECTED, Reason.PROJECT_PAUSED, Reason.PROBE_FAILED})
+_NOT_TAKEN = frozenset({Reason.REJECTED_BY_PROXY, Reason.RENDER_FAILED})
 
 
 class Announcer:
@@ -78,15 +79,16 @@ class Announcer:
             if self._seen.get(ref) is status:
                 continue
             reason, message = condition(status.document, ConditionType.PROGRAMMED)[1:]
-            self._tell_refusal(ref, message if reason is Reason.REJECTED_BY_PROXY else "")
+            self._tell_refusal(ref, message if reason in _NOT_TAKEN else "")
             self._tell_health(ref, *condition(status.document, ConditionType.HEALTHY)[1:])
         for ref in self._unwell.keys() - outlook.statuses.keys():
             del self._unwell[ref]
         self._seen = outlook.statuses
         for gateway in outlook.plan.gateways.values():
             if gateway.ref not in outlook.statuses:  # the one that is there without being declared
-                words = outlook.answers.of(gateway.key, gateway.ref).rejected
-                self._tell_refusal(gateway.ref, f"the proxy refuses it: {'; '.join(words)}" if words else "")
+                answer = outlook.answers.of(gateway.key, gateway.ref)
+                words = (*answer.failed, *answer.rejected)
+                self._tell_refusal(gateway.ref, f"the proxy can't take it: {'; '.join(words)}" if words else "")
         for ref in list(self._open):
             found = outlook.statuses.get(ref)
             verdict = outlook.plan.verdicts.get(ref)
@@ -110,6 +112,8 @@ class Announcer:
                 how = f"in force, at {address}" if address else "in force"
             case _, Reason.REJECTED_BY_PROXY:
                 how = "refused by Envoy"
+            case _, Reason.RENDER_FAILED:
+                how = "not in force as declared (RenderFailed)"
             case ConditionStatus.UNKNOWN, Reason.PENDING:
                 how = "accepted; no upstream that it would shape is served yet"
             case _:

@@ -1,7 +1,8 @@
 """The loop from the Store to the proxies and back into statuses: one compile at a time, of the whole world.
 
-Runs on the event loop; compile and rendering, pure and sometimes long, run in a thread meanwhile. A bug in either keeps
-the last Plan, or the last resources of that gateway, is logged and counted, and never ends the process.
+Runs on the event loop; compile and rendering, pure and sometimes long, run in a thread meanwhile. A bug in either is logged
+and counted, and never ends the process: one in compile keeps the last Plan, one in rendering the last resources of what
+can't be rendered, which is told to the objects that it is made of.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,9 +20,11 @@ import structlog
 from headgate.compile.memo import Memo
 from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.compile.world import compile_snapshot
-from headgate.envoy.render import RenderMemo, render
+from headgate.envoy.failure import RenderFailure, failure
+from headgate.envoy.render import RenderMemo, rendering
 from headgate.envoy.resource import Resources
 from headgate.model.observations import ProbeReports, SectionReports
+from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
 from headgate.model.verdict import Plan
@@ -32,13 +35,16 @@ from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
 
 _log = structlog.stdlib.get_logger("headgate.engine")
+#: How often a Plan is made anew because something that it refers to has been read.
+ROUNDS = 3
 #: After looking, the event loop is left to others for this many times as long as that took, and so many seconds at most.
 REST, LONGEST_REST = 3.0, 0.5
 
 
 @dataclass(slots=True)
 class Counts:
-    """What went on since the start. Failures are bugs, not mistakes in what was declared."""
+    """What went on since the start. Failures are bugs, not mistakes in what was declared; what can't be rendered is tried,
+    and counted, again at every compile."""
 
     compiles: int = 0
     compile_failures: int = 0
@@ -67,7 +73,8 @@ class Around(Protocol):
 
 class Engine:
     """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block.
-    `probes` gives what probes have to say."""
+    `probes` gives what probes have to say. `complete` reads what a Plan refers to and the source has not read yet; if that is
+    more than the Snapshot had, the Plan is made anew before anything comes of it."""
 
     def __init__(
         self,
@@ -81,13 +88,15 @@ class Engine:
         on_outlook: Callable[[Outlook], None],
         around: Around | None = None,
         probes: Callable[[], ProbeReports] = dict,
+        complete: Callable[[Plan], Awaitable[bool]] | None = None,
     ) -> None:
         self._store, self._xds, self._reports = store, xds, reports
         self._on_plan, self._on_outlook = on_plan, on_outlook
-        self._profiles, self._around, self._probes = profiles, around, probes
+        self._profiles, self._around, self._probes, self._complete = profiles, around, probes, complete
         self._statuses = previous
         self._memo, self._status_memo = Memo(), StatusMemo()
         self._render_memos: dict[str, RenderMemo] = {}
+        self._failures: dict[str, tuple[RenderFailure, ...]] = {}
         self._published: set[str] = set()
         self._wake = asyncio.Event()
         self.plan: Plan | None = None
@@ -110,25 +119,38 @@ class Engine:
 
     async def compile(self) -> None:
         """Take a Snapshot and bring it to the proxies."""
-        snapshot = self._store.snapshot()
-        self.counts.compiles += 1
-        try:
-            plan = await asyncio.to_thread(self._compiled, snapshot)
-        except Exception:  # noqa: BLE001 - a bug: what was live stays live
-            self.counts.compile_failures += 1
-            self._memo = Memo()
-            _log.exception("engine.compile_failed", failures=self.counts.compile_failures)
+        plan = await self._made()
+        if plan is None:
             return
         self._store.accept(plan)
         rendered = await asyncio.to_thread(self._render, plan)
         for key, resources in rendered.items():
             self._xds.publish(key, resources)
+        self._published |= rendered.keys()
         for key in self._published - plan.gateways.keys():
             self._xds.withdraw(key)
             self._render_memos.pop(key, None)
-        self._published = set(plan.gateways)
+        self._published &= plan.gateways.keys()
+        self._failures = {key: failures for key, failures in self._failures.items() if key in plan.gateways}
         self.plan = plan
         self._on_plan(plan)
+
+    async def _made(self) -> Plan | None:
+        """A Plan of all that is declared; None where there is none, for a bug."""
+        plan = None
+        for _ in range(ROUNDS):
+            snapshot = self._store.snapshot()
+            self.counts.compiles += 1
+            try:
+                plan = await asyncio.to_thread(self._compiled, snapshot)
+            except Exception:  # noqa: BLE001 - a bug: what was live stays live
+                self.counts.compile_failures += 1
+                self._memo = Memo()
+                _log.exception("engine.compile_failed", failures=self.counts.compile_failures)
+                return None
+            if self._complete is None or not await self._complete(plan):
+                break
+        return plan
 
     def _compiled(self, snapshot: Snapshot) -> Plan:
         if self._around is None:
@@ -140,7 +162,7 @@ class Engine:
         """Join the Plan with what proxies and probes say."""
         if self.plan is None:
             return
-        answers = Answers(self._xds.feedback(key) for key in self.plan.gateways)
+        answers = Answers((self._xds.feedback(key) for key in self.plan.gateways), self._failures)
         now = datetime.now(UTC)
         reports = self._reports.all()
         probes = self._probes()
@@ -158,12 +180,30 @@ class Engine:
         rendered = {}
         for key, gateway in plan.gateways.items():
             try:
-                rendered[key] = render(gateway, self._render_memos.setdefault(key, RenderMemo()))
-            except Exception:  # noqa: BLE001 - a bug: this gateway's proxies keep what they have
-                self.counts.render_failures += 1
+                done = rendering(gateway, self._render_memos.setdefault(key, RenderMemo()))
+            except Exception as error:  # noqa: BLE001 - a bug: this gateway's proxies keep what they have
                 self._render_memos.pop(key, None)
-                _log.exception("engine.render_failed", gateway=key, failures=self.counts.render_failures)
+                self._note(key, (_whole(gateway, error, kept=key in self._published),))
+            else:
+                rendered[key] = done.resources
+                self._note(key, done.failures)
         return rendered
+
+    def _note(self, gateway: str, failures: tuple[RenderFailure, ...]) -> None:
+        """What is new is logged. Tracebacks go with that: they would keep alive all that the rendering had in hand."""
+        known = set(self._failures.get(gateway, ()))
+        self.counts.render_failures += len(failures)
+        for each in failures:
+            if each not in known:
+                _log.error(
+                    "engine.render_failed",
+                    gateway=gateway,
+                    what=each.words,
+                    failures=self.counts.render_failures,
+                    exc_info=each.error,
+                )
+            each.error.__traceback__ = None
+        self._failures[gateway] = failures
 
     async def _anything(self) -> None:
         waiting = [asyncio.ensure_future(self._store.changed()), asyncio.ensure_future(self._wake.wait())]
@@ -174,3 +214,13 @@ class Engine:
                 task.cancel()
             # Not `await task`, whose CancelledError could as well be the one that is meant for us.
             await asyncio.wait(waiting)
+
+
+def _whole(gateway: Gateway, error: Exception, *, kept: bool) -> RenderFailure:
+    """Nothing of the gateway could be rendered: that is told to all that it carries."""
+    carried = (
+        owner
+        for upstream in gateway.upstreams.values()
+        for owner in (upstream.ref, *(one for section in upstream.sections for one in section.owners))
+    )
+    return failure(tuple(dict.fromkeys((gateway.ref, *carried))), str(gateway.ref), error, kept=kept)

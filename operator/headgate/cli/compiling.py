@@ -26,24 +26,30 @@ def show(folder: Path, output: str, secrets: Sequence[str], listen: str) -> None
     """Print the folder compiled; Failure, after that, if something in it is wrong."""
     world = read(folder, secret_options(secrets))
     plan = compile_snapshot(snapshot(world, settings(address(listen, "--listen"))), Memo(), profiles())
-    body: Any = {"plan": _plan, "xds": _xds, "objects": _objects}[output](world, plan)
+    failures: list[str] = []
+    match output:
+        case "xds":
+            body, failures = _xds(plan)
+        case "objects":
+            body = _objects(world, plan)
+        case _:
+            body = dump.plan(plan)
     print(json.dumps(body, indent=2, ensure_ascii=False))
-    problems = all_problems(world, plan)
+    problems = [*all_problems(world, plan), *failures]
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         raise Failure(f"{len(problems)} in {folder} could not be compiled as declared: the rest is shown")
 
 
-def _plan(_world: World, plan: Plan) -> Any:
-    return dump.plan(plan)
-
-
-def _xds(_world: World, plan: Plan) -> Any:
+def _xds(plan: Plan) -> tuple[Any, list[str]]:
+    """What can be rendered, and what is to be said of what can't."""
     from headgate.envoy.dump import dump as xds
-    from headgate.envoy.render import RenderMemo, render
+    from headgate.envoy.render import RenderMemo, rendering
 
-    return {key: xds(render(gateway, RenderMemo())) for key, gateway in sorted(plan.gateways.items())}
+    done = {key: rendering(gateway, RenderMemo()) for key, gateway in sorted(plan.gateways.items())}
+    failures = [f"a bug of Headgate's: {failure.words}" for each in done.values() for failure in each.failures]
+    return {key: xds(each.resources) for key, each in done.items()}, failures
 
 
 def _objects(world: World, plan: Plan) -> Any:

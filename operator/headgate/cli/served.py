@@ -34,6 +34,8 @@ from headgate.store import Store
 Entry = Mapping[str, Any]
 #: What stands for the value of a Secret that is known to the run alone.
 _PLACEHOLDER = SecretValue(b"known-to-the-run")
+#: Why what compile is content with is not with the proxies.
+_NOT_TAKEN = frozenset({"RejectedByProxy", "RenderFailed"})
 
 
 class Served:
@@ -172,7 +174,7 @@ class Served:
                     yield next((each for each in found.problems if each.message == problem.message), problem)
         yield from (each for each in found.problems if each.ref not in own)
         for ref in refs:
-            if ref not in own and self.condition(ref, "Programmed").get("reason") == "RejectedByProxy":
+            if ref not in own and self.condition(ref, "Programmed").get("reason") in _NOT_TAKEN:
                 yield from self._wrong(ref, "Programmed")
 
     def _wrong(self, ref: ObjectRef, kind: str) -> Iterator[Problem]:

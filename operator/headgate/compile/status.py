@@ -242,6 +242,12 @@ def spell_time(moment: datetime) -> str:
 def _programmed(verdict: Verdict, proxies: tuple[tuple[int, Acknowledgement], ...]) -> Judgement:
     if verdict.accepted.status is not ConditionStatus.TRUE or not verdict.live:
         return _not_in_force(verdict)
+    failed = dict.fromkeys(words for _, each in proxies for words in each.failed)
+    if failed:
+        message = (
+            f"Headgate can't put it into the proxy's terms, which is a bug, perhaps a plug-in's: {'; '.join(failed)}"
+        )
+        return Judgement(ConditionStatus.FALSE, Reason.RENDER_FAILED, message[:32_000])
     refused = dict.fromkeys(words for _, each in proxies for words in each.rejected)
     if refused:
         message = f"the proxy refuses it and stays on what it had: {'; '.join(refused)}"

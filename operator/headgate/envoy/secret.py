@@ -7,11 +7,13 @@ Secret of its own, named by `form_name`; one value used in two forms is two reso
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 
+from headgate.envoy.failure import RenderFailure, failure, muted
 from headgate.envoy.resource import Resource, TypeUrl, resource
 from headgate.model.plan import Credential, Gateway, SecretKind, SecretMaterial, Section
 
@@ -39,38 +41,43 @@ def forms(sections: Iterable[Section]) -> Iterator[tuple[str, Credential]]:
             yield form_name(credential), credential
 
 
-def secrets(gateway: Gateway, used: Iterable[tuple[str, Credential]], memo: dict[str, Made]) -> Iterator[Resource]:
-    """The gateway's secrets; `used` are the `forms` of its sections. In `memo` is what was made of which material last
-    time, and afterwards of this time's.
+def secrets(
+    gateway: Gateway, used: Iterable[tuple[str, Credential]], before: Mapping[str, Made]
+) -> tuple[dict[str, Made], list[RenderFailure]]:
+    """The gateway's secrets by name, and what failed; `used` are the `forms` of its sections, `before` is what came of it
+    last time, which is also what stays of a secret that fails.
 
     A form whose secret the gateway does not have gives nothing: Envoy then refuses the call instead of making it
     without the credential.
     """
-    before = dict(memo)
-    memo.clear()
+    made: dict[str, Made] = {}
+    failures: list[RenderFailure] = []
+
+    def add(name: str, material: SecretMaterial, message: Callable[[], secret_pb2.Secret]) -> None:
+        known = before.get(name)
+        if known is None or known[0] is not material:
+            try:
+                known = (material, resource(TypeUrl.SECRET, name, message(), material.owners))
+            except Exception as error:  # noqa: BLE001 - a bug: it holds up this secret and no other
+                kept = known is not None
+                failures.append(failure(material.owners, f"secret {name}", muted(error), kept=kept))
+        if known is not None:
+            made[name] = known
+
     for material in gateway.secrets.values():
         if material.kind is not SecretKind.OPAQUE:
-            known = before.get(material.name)
-            if known is None or known[0] is not material:
-                known = (material, resource(TypeUrl.SECRET, material.name, _tls(material), material.owners))
-            memo[material.name] = known
-            yield known[1]
+            add(material.name, material, partial(_tls, material))
     for name, credential in used:
         source = gateway.secrets.get(credential.secret)
         if source is not None and source.kind is SecretKind.OPAQUE:
             # The name has the prefix in it, so one name and one material are one content.
-            known = before.get(name)
-            if known is None or known[0] is not source:
-                message = _generic(name, credential.prefix.encode() + source.value.reveal())
-                known = (source, resource(TypeUrl.SECRET, name, message, source.owners))
-            memo[name] = known
-            yield known[1]
+            add(name, source, partial(_generic, name, credential.prefix, source))
+    return made, failures
 
 
-def _generic(name: str, value: bytes) -> secret_pb2.Secret:
-    return secret_pb2.Secret(
-        name=name, generic_secret=secret_pb2.GenericSecret(secret=base_pb2.DataSource(inline_bytes=value))
-    )
+def _generic(name: str, prefix: str, material: SecretMaterial) -> secret_pb2.Secret:
+    value = base_pb2.DataSource(inline_bytes=prefix.encode() + material.value.reveal())
+    return secret_pb2.Secret(name=name, generic_secret=secret_pb2.GenericSecret(secret=value))
 
 
 def _tls(material: SecretMaterial) -> secret_pb2.Secret:

@@ -21,11 +21,13 @@ class Acknowledgement:
     """How the proxies of one gateway took what one object owns there, in the versions that are published now.
 
     `pending`: how many connected proxies have not answered for all of it. `rejected`: the proxies' own words for each
-    resource that one of them refused, sorted, without repetition; empty if none was.
+    resource that one of them refused, sorted, without repetition; empty if none was. `failed`: our words for each part of
+    it that they were never sent, because it could not be rendered.
     """
 
     pending: int = 0
     rejected: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 #: Every connected proxy has taken everything.

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from headgate.envoy import metadata
+from headgate.envoy.failure import RenderFailure
 from headgate.envoy.resource import TypeUrl
 from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, SectionReport
 from headgate.model.refs import ObjectRef
@@ -21,13 +23,18 @@ _CIRCUITS = {
     metadata.CircuitState.HALF_OPEN: Circuit.HALF_OPEN,
 }
 
+_NONE: Mapping[str, Iterable[RenderFailure]] = MappingProxyType({})
+
 
 class Answers:
-    """What the proxies of all gateways made of what is published (`model.observations.Acknowledgements`)."""
+    """What the proxies of all gateways made of what is published (`model.observations.Acknowledgements`). `failures`: what
+    could not be rendered, and so not be published, of which gateway."""
 
-    def __init__(self, views: Iterable[GatewayFeedback]) -> None:
+    def __init__(
+        self, views: Iterable[GatewayFeedback], failures: Mapping[str, Iterable[RenderFailure]] = _NONE
+    ) -> None:
         self._views = {view.gateway: view for view in views}
-        self._owners = {view.gateway: _by_owner(view) for view in self._views.values()}
+        self._owners = {key: _by_owner(view, failures.get(key, ())) for key, view in self._views.items()}
 
     def connected(self, gateway: str) -> int:
         """How many proxies of this gateway are connected."""
@@ -39,7 +46,7 @@ class Answers:
         return self._owners.get(gateway, {}).get(owner, ACKNOWLEDGED)
 
     def told(self, gateway: str) -> Iterable[ObjectRef]:
-        """The owners of what is open or refused."""
+        """The owners of what is open, refused or failed."""
         return self._owners.get(gateway, {}).keys()
 
     def settled(self, gateway: str) -> bool:
@@ -48,7 +55,7 @@ class Answers:
         return view is not None and view.connected > 0 and not any(view.pending.values())
 
 
-def _by_owner(view: GatewayFeedback) -> Mapping[ObjectRef, Acknowledgement]:
+def _by_owner(view: GatewayFeedback, failures: Iterable[RenderFailure]) -> Mapping[ObjectRef, Acknowledgement]:
     pending: dict[ObjectRef, int] = {}
     words: dict[ObjectRef, set[str]] = {}
     for type_url, names in view.pending.items():
@@ -59,9 +66,15 @@ def _by_owner(view: GatewayFeedback) -> Mapping[ObjectRef, Acknowledgement]:
         sort = type_url.rpartition(".")[2]
         for owner in _owners(view, type_url, name):
             words.setdefault(owner, set()).add(f"{sort} {name}: {refused.message}")
+    failed: dict[ObjectRef, set[str]] = {}
+    for failure in failures:
+        for owner in failure.owners:
+            failed.setdefault(owner, set()).add(failure.words)
     return {
-        owner: Acknowledgement(pending.get(owner, 0), tuple(sorted(words.get(owner, ()))))
-        for owner in pending.keys() | words.keys()
+        owner: Acknowledgement(
+            pending.get(owner, 0), tuple(sorted(words.get(owner, ()))), tuple(sorted(failed.get(owner, ())))
+        )
+        for owner in pending.keys() | words.keys() | failed.keys()
     }
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from headgate.api.conditions import Condition
 from headgate.api.upstream import UpstreamService
 from headgate.app import engine as engine_module
 from headgate.app.engine import Engine, Outlook
 from headgate.compile.world import compile_snapshot
-from headgate.envoy.render import render
-from headgate.envoy.resource import Resources, TypeUrl
+from headgate.envoy import render as render_module
+from headgate.envoy.render import Rendering, rendering
+from headgate.envoy.resource import Resource, Resources, TypeUrl
+from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Settings
 from headgate.model.verdict import Plan
@@ -62,6 +65,22 @@ class Rig:
         body = {"kind": "UpstreamService", "metadata": {"name": name}, "spec": {"hostname": kind_of_host}}
         self.store.put(Put(ref, revision, UpstreamService.model_validate(body)))
         return ref
+
+    def programmed(self, ref: ObjectRef) -> tuple[str, str] | None:
+        """Status and reason of the condition, as last looked at."""
+        found = self._condition(ref)
+        return (found.status, found.reason) if found else None
+
+    def message(self, ref: ObjectRef) -> str:
+        """What the condition says."""
+        found = self._condition(ref)
+        return found.message if found else ""
+
+    def _condition(self, ref: ObjectRef) -> Condition | None:
+        status = self.outlooks[-1].statuses.get(ref) if self.outlooks else None
+        return (
+            next((each for each in status.document.conditions if each.type == "Programmed"), None) if status else None
+        )
 
     def routes(self) -> list[str]:
         return sorted(self.wire.published["default/default"][TypeUrl.ROUTE])
@@ -120,20 +139,72 @@ async def test_a_bug_in_rendering_keeps_what_that_gateway_has(monkeypatch: pytes
     try:
         rig.declare("one")
         await until(lambda: rig.plans)
-        sound = render
+        sound = rendering
 
-        def broken(*_: object) -> Resources:
+        def broken(*_: object) -> Rendering:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(engine_module, "render", broken)
-        rig.declare("two")
-        await until(lambda: rig.engine.counts.render_failures == 1)
+        monkeypatch.setattr(engine_module, "rendering", broken)
+        two = rig.declare("two")
+        await until(lambda: rig.programmed(two) == ("False", "RenderFailed"))
+        assert rig.engine.counts.render_failures == 1
         assert rig.routes() == ["default/one"]
-        monkeypatch.setattr(engine_module, "render", sound)
+        monkeypatch.setattr(engine_module, "rendering", sound)
         rig.declare("three")
         await until(lambda: len(rig.routes()) == 3)
+        await until(lambda: rig.programmed(two) == ("Unknown", "NoProxyConnected"))
     finally:
         task.cancel()
+
+
+async def test_an_upstream_that_cant_be_rendered_is_the_only_one_to_suffer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = render_module.render_routes  # type: ignore[attr-defined]
+
+    def broken(upstream: Upstream) -> Resource:
+        if upstream.sections[0].endpoints[0].hostname == "odd.example.com":
+            raise ZeroDivisionError("of all things")
+        return sound(upstream)
+
+    monkeypatch.setattr(render_module, "render_routes", broken)
+    rig = Rig()
+    task = asyncio.create_task(rig.engine.run())
+    unknown = ("Unknown", "NoProxyConnected")
+    try:
+        one, odd = rig.declare("one"), rig.declare("odd", kind_of_host="odd.example.com")
+        await until(lambda: rig.programmed(odd) == ("False", "RenderFailed"))
+        # At the start there is nothing to stay on.
+        assert rig.routes() == ["default/one"]
+        assert rig.programmed(one) == unknown
+        assert "nothing of it is in force" in rig.message(odd)
+
+        rig.declare("odd", "2")
+        await until(lambda: rig.programmed(odd) == unknown)
+        good = rig.wire.published["default/default"][TypeUrl.ROUTE]["default/odd"]
+
+        rig.declare("odd", "3", "odd.example.com")
+        two = rig.declare("two")
+        await until(lambda: rig.programmed(odd) == ("False", "RenderFailed"))
+        assert "of all things" in rig.message(odd)
+        assert "the version before stays in force" in rig.message(odd)
+        assert rig.wire.published["default/default"][TypeUrl.ROUTE]["default/odd"] is good
+        assert rig.routes() == ["default/odd", "default/one", "default/two"]
+        assert rig.programmed(one) == rig.programmed(two) == unknown
+        failures = rig.engine.counts.render_failures
+        rig.declare("three")
+        await until(lambda: len(rig.routes()) == 4)
+        assert rig.engine.counts.render_failures == failures + 1
+        assert not task.done()
+
+        rig.declare("odd", "4", "even.example.com")
+        await until(lambda: rig.programmed(odd) == unknown)
+        assert rig.wire.published["default/default"][TypeUrl.ROUTE]["default/odd"] is not good
+        assert rig.engine.counts.render_failures == failures + 1
+    finally:
+        task.cancel()
+    # Once each time it begins.
+    assert capsys.readouterr().out.count("engine.render_failed") == 2
 
 
 @pytest.mark.parametrize("steps", range(12))

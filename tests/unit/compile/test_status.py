@@ -97,6 +97,16 @@ def test_a_rejection_says_more_than_what_is_pending() -> None:
     )
 
 
+def test_what_could_not_be_rendered_says_most_with_or_without_a_proxy() -> None:
+    failed = Acknowledgement(pending=1, rejected=("no",), failed=("UpstreamService shop/mail: KeyError: 'x'",))
+    for proxies in (Proxies(said={MAIL: failed}), Proxies(connected_={}, said={MAIL: failed})):
+        found = statuses(world(), proxies, {}, {}, NOW)
+        assert triple(found, MAIL, "Programmed") == triple(found, MAIL, "Ready") == ("False", "RenderFailed")
+        assert "UpstreamService shop/mail: KeyError: 'x'" in of(found, MAIL, "Programmed").message
+        assert triple(found, MAIL, "Accepted") == ("True", "Accepted")
+        assert of(found, BILLING, "Programmed").reason != "RenderFailed"
+
+
 def test_without_a_proxy_nothing_is_known() -> None:
     found = statuses(world(), Proxies(connected_={}), {}, {}, NOW)
     assert triple(found, BILLING, "Programmed") == ("Unknown", "NoProxyConnected")

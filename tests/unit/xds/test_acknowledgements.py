@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from headgate.envoy.failure import failure
 from headgate.envoy.metadata import CircuitState, SectionReport
 from headgate.envoy.resource import Resource, TypeUrl
 from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit
@@ -53,6 +54,21 @@ def test_a_refusal_is_told_in_the_proxys_words() -> None:
     assert answers.of("a/b", TWO) == answers.of("a/b", POLICY) == Acknowledgement(rejected=words)
     assert answers.of("a/b", ONE) is ACKNOWLEDGED
     assert answers.settled("a/b")
+
+
+def test_what_was_never_published_is_told_to_whom_it_belongs() -> None:
+    failures = [
+        failure((TWO, POLICY), str(TWO), KeyError("x"), kept=True),
+        failure((POLICY,), "secret s", ValueError(), kept=False),
+    ]
+    answers = Answers([VIEW], {"a/b": failures, "no/such": failures})
+    of_two = f"{TWO}: KeyError: 'x': the version before stays in force"
+    assert answers.of("a/b", TWO) == Acknowledgement(failed=(of_two,))
+    assert answers.of("a/b", POLICY) == Acknowledgement(
+        failed=(of_two, "secret s: ValueError: nothing of it is in force")
+    )
+    assert set(answers.told("a/b")) == {TWO, POLICY}
+    assert answers.of("a/b", ONE) is answers.of("no/such", TWO) is ACKNOWLEDGED
 
 
 REPORT = SectionReport(
