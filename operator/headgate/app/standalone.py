@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from headgate.app.engine import Engine, Outlook
 from headgate.app.fleet import Fleet
 from headgate.app.ledger import Ledger
 from headgate.app.probing import Probing
+from headgate.app.tasks import BackgroundEnded, forever
 from headgate.files.folder import Folder, World
 from headgate.files.objects import Item
 from headgate.files.secrets import SecretOption
@@ -71,10 +72,6 @@ class Options:
 
 class _Stop(Exception):
     """Told to stop, and has stopped."""
-
-
-class BackgroundEnded(Exception):
-    """A task that must live as long as the process has ended."""
 
 
 class Standalone:
@@ -165,7 +162,7 @@ class Standalone:
                     ("certificates", self._renew),
                     *([("probes", self._probing.run)] if self._probing else []),
                 ):
-                    group.create_task(_forever(name, task))
+                    group.create_task(forever(name, task))
                 group.create_task(self._start_up(plan))
                 group.create_task(self._end())
         except BaseExceptionGroup as ended:
@@ -326,11 +323,6 @@ def _prober(dns_resolvers: Sequence[str]) -> Prober:
         return Prober()
     servers = (text.rpartition(":") for text in dns_resolvers)
     return Prober(ServersResolver([(host.strip("[]"), int(port)) for host, _, port in servers]))
-
-
-async def _forever(name: str, task: Callable[[], Awaitable[None]]) -> None:
-    await task()
-    raise BackgroundEnded(f"the task {name} has ended")
 
 
 def _is_default(item: Item | None) -> bool:

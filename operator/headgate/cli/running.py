@@ -35,7 +35,8 @@ def run(
     configure(log_level)
     if simulate:
         _check_simulation()
-    from headgate.app.standalone import BackgroundEnded, Options, Standalone
+    from headgate.app.standalone import Options, Standalone
+    from headgate.app.tasks import BackgroundEnded
     from headgate.files.folder import FolderProblem
     from headgate.files.secrets import SecretProblem
     from headgate.standalone.launch import NoEnvoy, PortTaken, find_envoy

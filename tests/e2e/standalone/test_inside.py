@@ -18,7 +18,8 @@ from harness import launch
 from harness.headgate import Headgate
 from harness.ports import free_port
 from harness.processes import mentioning, wait_gone
-from headgate.app.standalone import BackgroundEnded, Options, Standalone
+from headgate.app.standalone import Options, Standalone
+from headgate.app.tasks import BackgroundEnded
 from headgate.model.snapshot import Settings
 from headgate.standalone.launch import find_envoy
 from headgate.standalone.state import StateDirectory

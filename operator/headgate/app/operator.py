@@ -1,0 +1,203 @@
+"""`headgate operator`: what a cluster declares, served to the gateways' proxies over xDS, its statuses written back.
+
+Order at the start: the API server is listed, everything is compiled once, Secrets that it refers to are read, then the xDS
+port is opened, and this replica joins the election. All replicas compile and serve; the one that leads writes. At the end the
+writers stop and the lease is given back; proxies go on with what they have.
+
+Every task here lives as long as the process. One that ends, ends it; an API server that is away ends none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from headgate.app.engine import Engine, Outlook
+from headgate.app.tasks import BackgroundEnded, forever
+from headgate.control.election import Timings
+from headgate.kube.access import Access
+from headgate.kube.client import Api
+from headgate.kube.elector import Elector, Leadership, identity
+from headgate.kube.scope import Scope
+from headgate.kube.source import KubeSource, Times
+from headgate.kube.status import StatusWriter
+from headgate.model.refs import ObjectRef
+from headgate.model.snapshot import Settings
+from headgate.model.verdict import Plan
+from headgate.providers.registry import BUILT_IN, Profiles
+from headgate.store import Store
+from headgate.xds.pki import CertificateAuthority, ServerTls
+from headgate.xds.reports import Reports
+from headgate.xds.server import XdsServer
+
+_log = structlog.stdlib.get_logger("headgate.operator")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseName:
+    """The Lease that replicas compete for, and how this one is called in it."""
+
+    namespace: str
+    replica: str
+    name: str = "headgate-operator"
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an operator was asked for. `xds` are addresses as `XdsServer.start` takes them; `pki` is the directory of the
+    authority that the proxies' certificates come from."""
+
+    access: Access
+    lease: LeaseName
+    xds: tuple[str, ...]
+    pki: Path
+    settings: Settings
+    scope: Scope = field(default_factory=Scope)
+    times: Times = field(default_factory=Times)
+    profiles: Profiles = field(default_factory=lambda: BUILT_IN)
+    certificate_lifetime: timedelta = timedelta(hours=24)
+
+
+class _Stop(Exception):
+    """Told to stop, and has stopped."""
+
+
+class Operator:
+    """One replica. Make it, and `run` it, on the event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._stopping = asyncio.Event()
+        #: The addresses' ports, once proxies may come; 1 for a socket.
+        self.ports: tuple[int, ...] = ()
+        #: Synced, compiled and serving.
+        self.ready = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop in good order."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until SIGINT, SIGTERM or `stop`. Raises NoAccess, OSError, ValueError for what keeps it from starting."""
+        options = self._options
+        authority = CertificateAuthority(options.pki, leaf_lifetime=options.certificate_lifetime)
+        with self._signals():
+            # The lease has connections of its own: a thousand statuses to write must not delay a renewal.
+            async with await Api.open(options.access) as api, await Api.open(options.access) as lease:
+                self._make(api, lease, ServerTls(authority))
+                try:
+                    await self._serve()
+                finally:
+                    await self._xds.stop()
+
+    def _make(self, api: Api, lease: Api, tls: ServerTls) -> None:
+        options = self._options
+        self._tls = tls
+        self._store = Store(options.settings)
+        self._source = KubeSource(api, options.access, self._store, options.scope, options.times, self._said)
+        self._statuses = StatusWriter(api, self._source.seen)
+        self._reports = Reports(self._wake)
+        self._xds = XdsServer(tls, on_feedback=self._wake, add_services=[self._reports.add_to])
+        name = options.lease
+        self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
+        self._engine: Engine | None = None
+
+    async def _serve(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                end = group.create_task(self._end())
+                group.create_task(forever("source", self._source.run))
+                await self._source.synced()
+                engine = self._make_engine()
+                await engine.compile()
+                if engine.plan is None:
+                    raise BackgroundEnded("the first compile failed: this is a bug, see the log")
+                self.ports = await self._xds.start(self._options.xds)
+                group.create_task(forever("engine", engine.run))
+                engine.wake()
+                group.create_task(forever("certificates", self._renew))
+                group.create_task(self._campaign(end))
+                self.ready.set()
+                _log.info("operator.ready", ports=self.ports, upstreams=len(self._store.snapshot().upstreams))
+        except BaseExceptionGroup as ended:
+            failures = ended.split(_Stop)[1]
+            if failures is not None:
+                raise
+
+    def _make_engine(self) -> Engine:
+        self._engine = Engine(
+            self._store,
+            self._xds,
+            self._reports,
+            profiles=self._options.profiles,
+            previous=self._source.previous(),
+            on_plan=self._planned,
+            on_outlook=self._look,
+            complete=self._source.complete,
+        )
+        return self._engine
+
+    async def _campaign(self, end: asyncio.Task[None]) -> None:
+        """Lead whenever possible. When told to stop, give the lease back before everything ends."""
+        end.cancel()
+        stop = asyncio.create_task(self._stop_elector())
+        try:
+            await self._elector.run(self._lead)
+        finally:
+            stop.cancel()
+        raise _Stop
+
+    async def _stop_elector(self) -> None:
+        await self._stopping.wait()
+        _log.info("operator.stopping")
+        self._elector.stop()
+
+    async def _end(self) -> None:
+        """Told to stop before anything was served."""
+        await self._stopping.wait()
+        raise _Stop
+
+    async def _lead(self, leadership: Leadership) -> None:
+        await self._statuses.run(leadership)
+
+    def _said(self, ref: ObjectRef) -> None:
+        self._statuses.said(ref)
+
+    def _wake(self, _gateway: str) -> None:
+        if self._engine is not None:
+            self._engine.wake()
+
+    def _planned(self, plan: Plan) -> None:
+        _log.debug("operator.planned", gateways=len(plan.gateways), objects=len(plan.verdicts))
+
+    def _look(self, outlook: Outlook) -> None:
+        self._statuses.want(outlook.statuses)
+
+    async def _renew(self) -> None:
+        """The xDS port's own certificate, when it is time by the wall clock."""
+        while True:
+            due = (self._tls.current.credential.renew_at - datetime.now(UTC)).total_seconds()
+            if due > 0:
+                await asyncio.sleep(min(due, 60.0))
+                continue
+            self._tls.renew()
+            _log.info("operator.certificate_renewed")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
