@@ -35,7 +35,7 @@ def test_where_to_call_is_said_and_true(runner: Headgate) -> None:
 def test_ten_broken_folders_while_it_runs(tmp_path: Path, provider: FakeServer, dns: DnsServer) -> None:
     """Each is put in, told word for word, and taken out; what is sound of it is served, and so is everything else."""
     cases = sorted(FOLDERS.iterdir())
-    assert len(cases) == 10
+    assert len(cases) >= 10
     dns.set("sound.example.com", "127.0.0.1")
     gateway = "apiVersion: headgate.dev/v1alpha1\nkind: IntegrationGateway\nmetadata: {name: default}\nspec:\n  default: true\n"
     gateway += "  allowedNamespaces: {from: All}\n  egress: {allowedCIDRs: [127.0.0.0/8]}\n"
