@@ -183,7 +183,7 @@ def test_a_taken_port_is_one_clear_sentence(runner: Headgate) -> None:
         .rstrip()
         .endswith(
             f"headgate: can't listen on 127.0.0.1:{runner.port}: address already in use: stop what listens there, or choose "
-            "another address"
+            "another address (--listen, or the gateway's spec.listener)"
         )
     )
     assert runner.envoys() == ()
