@@ -14,7 +14,9 @@ Why no two candidates ever write at the same time:
    moment from which the leader counts `deadline`, and `deadline < lease`. What lies between is for clocks that do not run
    at the same speed.
 4. A Lease without a holder was given back by a leader whose writers had ended. One that is not there may have been deleted
-   under a leader: it is waited for as if it had just been renewed.
+   under a leader, more than once, and a call that creates it names no version, so that it may come late. So creating it
+   only lays a claim, which a leader meets at its next renewal, and which its owner waits out like anybody else's: nobody
+   begins to lead but by a write over a version that it has seen for a Lease's whole duration, or over one given back.
 5. An answer that is lost counts for nothing: the candidate reads the Lease again, and a renewal that did arrive only makes
    rivals wait longer. One that arrives late names an old version.
 6. What a former leader has sent and the server has not yet carried out may still take effect. Every write says a whole
@@ -252,9 +254,11 @@ def _campaign(state: State, now: float) -> Step:
 
 
 def _is_ours_to_write(state: State, seen: Seen, now: float) -> bool:
-    if seen.record is None:
-        return state.phase is Phase.LEADING or now >= seen.since + state.timings.lease
-    return seen.record.holder in {"", state.identity} or now >= _expiry(state, seen)
+    if seen.record is None or not seen.record.holder:
+        return True
+    # In our own name, but by a call whose answer was lost: it may have been carried out late.
+    renewal = seen.record.holder == state.identity and state.phase is Phase.LEADING
+    return renewal or now >= _expiry(state, seen)
 
 
 def _expiry(state: State, seen: Seen) -> float:
@@ -289,6 +293,8 @@ def _written(state: State, version: str, now: float) -> Step:
     match state.phase:
         case Phase.RELEASING:
             return _release(state, now) if call.write.record.holder else _end(state)
+        case Phase.FOLLOWING if call.write.version == "" and not state.stopping:
+            return _go_on(state, now)  # a claim
         case Phase.FOLLOWING if not state.stopping and now < call.sent + timings.step_down:
             leading = replace(state, phase=Phase.LEADING, until=call.sent + timings.deadline)
             return leading, (StartWriting(),)

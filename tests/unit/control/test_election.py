@@ -159,7 +159,12 @@ def test_steps_down_in_time_when_no_answer_comes() -> None:
     # And even if the answer comes now: first the writers end.
     state, actions = step(state, Read(Record("me", 10, 4), "8"), 106.1)
     assert not actions
-    state, (write,) = step(state, WritersStopped(), 106.2)
+    # In its own name, by a call of which it is not known when it was carried out: waited out like anybody else's.
+    state, (look,) = step(state, WritersStopped(), 106.2)
+    assert look == Look()
+    state, actions = step(state, Read(Record("me", 10, 4), "8"), 106.3)
+    assert not actions
+    state, (write,) = step(state, Tick(), 116.2)
     assert write == Write(Record("me", 10, 4), "8")
 
 
@@ -203,14 +208,30 @@ def test_a_lease_lasts_as_long_as_it_says_and_never_shorter_than_ours(said: int,
 
 
 def test_a_missing_lease_may_have_a_leader() -> None:
+    """To create it is a claim, which its owner waits out; then it is taken by a write over the version that was seen."""
     state, _ = step(State("me", TIMINGS), Tick(), 0.0)
-    state, actions = step(state, Read(None, ""), 0.0)
+    state, (claim,) = step(state, Read(None, ""), 0.0)
+    assert claim == Write(Record("me", 10, 0), "")
+    state, actions = step(state, Written("1"), 0.1)
     assert not actions
-    state, _ = step(state, Tick(), 2.0)
-    state, actions = step(state, Read(None, ""), 9.9)
+    state, (look,) = step(state, Tick(), 2.0)
+    assert look == Look()
+    state, actions = step(state, Read(Record("me", 10, 0), "1"), 10.0)
     assert not actions
-    state, (write,) = step(state, Tick(), 10.0)
-    assert write == Write(Record("me", 10, 0), "")
+    state, (write,) = step(state, Tick(), 10.1)
+    assert write == Write(Record("me", 10, 0), "1")
+    state, actions = step(state, Written("2"), 10.2)
+    assert actions == (StartWriting(),)
+
+
+def test_a_claim_that_somebody_else_was_first_with_is_waited_out() -> None:
+    state, _ = step(State("me", TIMINGS), Tick(), 0.0)
+    state, _ = step(state, Read(None, ""), 0.0)
+    state, (look,) = step(state, Refused(), 0.1)
+    assert look == Look()
+    state, actions = step(state, Read(Record("other", 10, 0), "1"), 0.2)
+    assert not actions
+    assert not state.may_write(0.2)
 
 
 def test_stop_gives_the_lease_back_after_the_writers_have_ended() -> None:
