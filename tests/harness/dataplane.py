@@ -1,7 +1,8 @@
 """The data plane as a whole: a Plan's Gateway, rendered, served by the real xDS server, run by a real Envoy.
 
 `with DataPlane(gateway) as plane: plane.call("demo/api", "/v1/things")`. The xDS server runs on an event loop in a thread
-of its own; everything public here is for the test's thread. `update` returns once Envoy has acknowledged everything.
+of its own; everything public here is for the test's thread. `update` returns once Envoy has acknowledged everything: the
+next call meets it (`tests/envoy/test_acknowledged.py`).
 """
 
 from __future__ import annotations
