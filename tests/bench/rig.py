@@ -14,18 +14,9 @@ from harness import plans
 from harness.dataplane import DataPlane
 from harness.envoy import Envoy, short_directory
 from harness.ports import free_port
-from headgate.model.plan import (
-    Breaker,
-    Credential,
-    CredentialPlace,
-    FailureRate,
-    HeaderMatch,
-    HeaderMatchKind,
-    Limit,
-    RequestMatch,
-    Section,
-    StatusRange,
-)
+from headgate.model.answers import StatusRange
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, RequestMatch
+from headgate.model.plan import Breaker, Credential, CredentialPlace, FailureRate, Limit, Section
 from headgate.providers.gemini import GEMINI
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters"

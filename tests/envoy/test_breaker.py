@@ -20,16 +20,8 @@ from harness.plans import endpoint, gateway, retry, to
 from harness.plans import upstream as an_upstream
 from harness.ports import free_port
 from headgate.envoy.metadata import CircuitState
-from headgate.model.plan import (
-    Breaker,
-    Dns,
-    FailureRate,
-    HeaderRules,
-    Limit,
-    LookupFamily,
-    StatusRange,
-    Timeouts,
-)
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Breaker, Dns, FailureRate, HeaderRules, Limit, LookupFamily, Timeouts
 from headgate.simulate.behaviours import Gate, hang, respond, statuses
 from headgate.simulate.server import FOUR_ADDRESSES, FakeServer
 

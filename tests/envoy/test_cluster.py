@@ -10,16 +10,8 @@ import pytest
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, section, to, upstream
 from harness.ports import free_port
-from headgate.model.plan import (
-    Ceilings,
-    HeaderMatch,
-    HeaderMatchKind,
-    HeaderRules,
-    RequestMatch,
-    Route,
-    Timeouts,
-    Upstream,
-)
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, RequestMatch
+from headgate.model.plan import Ceilings, HeaderRules, Route, Timeouts, Upstream
 from headgate.simulate.behaviours import Gate, echo, respond
 from headgate.simulate.recording import RecordedRequest
 from headgate.simulate.server import FakeServer

@@ -12,7 +12,8 @@ import pytest
 from harness.dataplane import DataPlane
 from harness.pki import Authority
 from harness.plans import gateway, roots, section, tls, upstream
-from headgate.model.plan import Endpoint, HealthCheck, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Endpoint, HealthCheck
 from headgate.simulate.server import FakeServer
 
 CA = Authority()

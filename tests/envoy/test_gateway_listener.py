@@ -22,7 +22,8 @@ from harness.pki import Authority, client_context
 from harness.plans import certificate, endpoint, gateway, section, to, upstream
 from headgate.envoy import listener
 from headgate.envoy.listener import READY_PATH, render_listener
-from headgate.model.plan import Breaker, Limit, Listener, StatusRange, Timeouts
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Breaker, Limit, Listener, Timeouts
 from headgate.simulate.behaviours import delayed, echo, respond, slow_body, websocket_echo
 from headgate.simulate.server import FakeServer
 from headgate.xds.bootstrap import XDS_CLUSTER

@@ -11,7 +11,8 @@ import pytest
 from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, gateway
 from headgate.envoy import listener
-from headgate.model.plan import Breaker, Limit, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Breaker, Limit
 from headgate.simulate.behaviours import respond
 from headgate.simulate.server import FakeServer
 

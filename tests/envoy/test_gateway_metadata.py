@@ -14,21 +14,9 @@ from hypothesis import strategies as st
 from harness.plans import endpoint, section, tls, to, upstream
 from headgate.envoy.automaton import MAX_STATES, RegexError, automaton
 from headgate.envoy.metadata import UNBOUNDED_TRIAL, route_metadata, upstream_metadata
-from headgate.model.plan import (
-    Breaker,
-    FailureRate,
-    HeaderMatch,
-    HeaderMatchKind,
-    HeaderRules,
-    Limit,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    Section,
-    StatusRange,
-    Timeouts,
-    Upstream,
-)
+from headgate.model.answers import StatusRange
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Breaker, FailureRate, HeaderRules, Limit, Section, Timeouts, Upstream
 
 
 def read(part: Section, whole: Upstream | None = None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, gateway
 from headgate.envoy import listener
 from headgate.envoy.metadata import REPORT_KEY, CircuitState, SectionReport
-from headgate.model.plan import Breaker, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Breaker
 from headgate.simulate.behaviours import respond
 from headgate.simulate.server import FakeServer
 

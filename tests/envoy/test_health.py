@@ -10,7 +10,8 @@ from harness.dataplane import DataPlane
 from harness.dns import DnsServer
 from harness.pki import Authority
 from harness.plans import endpoint, gateway, roots, section, tls, upstream
-from headgate.model.plan import HealthCheck, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import HealthCheck
 from headgate.simulate.behaviours import respond
 from headgate.simulate.server import FakeServer
 

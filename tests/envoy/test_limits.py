@@ -14,19 +14,9 @@ from harness.bench import Bench, ReportingPlane, error_of
 from harness.plans import endpoint, gateway, to
 from harness.plans import upstream as an_upstream
 from headgate.envoy import listener
-from headgate.model.plan import (
-    Breaker,
-    HeaderMatch,
-    HeaderMatchKind,
-    HeaderRules,
-    Limit,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    Section,
-    StatusRange,
-    Timeouts,
-)
+from headgate.model.answers import StatusRange
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Breaker, HeaderRules, Limit, Section, Timeouts
 from headgate.simulate.behaviours import respond
 from headgate.simulate.server import FakeServer
 

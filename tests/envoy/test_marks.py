@@ -15,17 +15,8 @@ from fakes.rawserver import RawServer, raw_bytes
 from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, retry
 from headgate.envoy.script import script_filter
-from headgate.model.plan import (
-    AnswerMark,
-    BodyHint,
-    Breaker,
-    Meaning,
-    ResetFormat,
-    ResetHeader,
-    Retry,
-    StatusRange,
-    Timeouts,
-)
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
+from headgate.model.plan import Breaker, Retry, Timeouts
 from headgate.providers.answers import read
 from headgate.simulate.behaviours import Behaviour, Call, json_response, respond, sequence
 from headgate.simulate.server import FakeServer

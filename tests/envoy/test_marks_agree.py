@@ -8,7 +8,7 @@ import pytest
 
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, retry, section, upstream
-from headgate.model.plan import AnswerMark, Meaning
+from headgate.model.answers import AnswerMark, Meaning
 from headgate.providers.answers import read
 from headgate.simulate.behaviours import respond, sequence
 from headgate.simulate.server import FakeServer

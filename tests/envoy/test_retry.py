@@ -17,16 +17,8 @@ from fakes.rawserver import RawServer, answer, raw_bytes, reset_after_request
 from harness.dataplane import DataPlane
 from harness.plans import endpoint, gateway, retry, section, to, upstream
 from harness.ports import free_port
-from headgate.model.plan import (
-    BodyHint,
-    Gateway,
-    OnExceed,
-    ResetFormat,
-    ResetHeader,
-    Retry,
-    RetryTrigger,
-    Timeouts,
-)
+from headgate.model.answers import BodyHint, ResetFormat, ResetHeader
+from headgate.model.plan import Gateway, OnExceed, Retry, RetryTrigger, Timeouts
 from headgate.simulate.behaviours import Behaviour, json_response, respond, sequence, slow_body, statuses
 from headgate.simulate.server import FakeServer
 

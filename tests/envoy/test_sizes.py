@@ -13,7 +13,8 @@ import pytest
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.http import Pairs, RawResponse, raw_request
 from harness.plans import endpoint, retry
-from headgate.model.plan import Breaker, Credential, CredentialPlace, Limit, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Breaker, Credential, CredentialPlace, Limit
 from headgate.simulate.behaviours import respond
 from headgate.simulate.server import FakeServer
 

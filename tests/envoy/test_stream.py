@@ -15,7 +15,8 @@ from harness.dataplane import DataPlane
 from harness.dns import DnsServer, Order
 from harness.pki import Authority
 from harness.plans import endpoint, gateway, retry, roots, section, tls, upstream
-from headgate.model.plan import BodyHint, Dns, Gateway, Retry, Timeouts
+from headgate.model.answers import BodyHint
+from headgate.model.plan import Dns, Gateway, Retry, Timeouts
 from headgate.simulate.behaviours import Gate, hang, respond, websocket_echo
 from headgate.simulate.server import FakeServer
 from headgate.simulate.sse import Sse

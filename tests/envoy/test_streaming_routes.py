@@ -13,20 +13,9 @@ import pytest
 
 from harness.bench import Bench, ReportingPlane, error_of
 from harness.plans import endpoint, retry, to, upstream
-from headgate.model.plan import (
-    Breaker,
-    Ceilings,
-    Limit,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    ResetFormat,
-    ResetHeader,
-    Route,
-    Section,
-    StatusRange,
-    Timeouts,
-)
+from headgate.model.answers import ResetFormat, ResetHeader, StatusRange
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Breaker, Ceilings, Limit, Route, Section, Timeouts
 from headgate.simulate.behaviours import Gate, hang, respond, sequence
 from headgate.simulate.server import FakeServer
 from headgate.simulate.sse import Sse

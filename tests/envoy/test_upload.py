@@ -12,7 +12,8 @@ import pytest
 from harness.dataplane import DataPlane
 from harness.pki import Authority
 from harness.plans import endpoint, gateway, retry, roots, section, tls, upstream
-from headgate.model.plan import BodyHint, Timeouts
+from headgate.model.answers import BodyHint
+from headgate.model.plan import Timeouts
 from headgate.simulate.behaviours import Gate, large_body, pattern_sha256, respond
 from headgate.simulate.server import FakeServer
 

@@ -12,17 +12,8 @@ import pytest
 
 from harness.bench import Bench, ReportingPlane
 from harness.plans import endpoint, retry
-from headgate.model.plan import (
-    AnswerMark,
-    BodyHint,
-    Meaning,
-    OnExceed,
-    ResetFormat,
-    ResetHeader,
-    Retry,
-    RetryTrigger,
-    Timeouts,
-)
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader
+from headgate.model.plan import OnExceed, Retry, RetryTrigger, Timeouts
 from headgate.simulate.behaviours import Behaviour, json_response, respond, sequence
 from headgate.simulate.server import FakeServer
 

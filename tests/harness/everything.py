@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from harness.pki import Authority
 from harness.plans import certificate, endpoint, gateway, opaque, retry, roots, section, tls, to, upstream
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
 from headgate.model.plan import (
-    AnswerMark,
-    BodyHint,
     Breaker,
     Ceilings,
     Credential,
@@ -14,24 +14,15 @@ from headgate.model.plan import (
     Dns,
     FailureRate,
     Gateway,
-    HeaderMatch,
-    HeaderMatchKind,
     HeaderRules,
     HealthCheck,
     Limit,
     Listener,
     LookupFamily,
-    Meaning,
     OnExceed,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    ResetFormat,
-    ResetHeader,
     RetryTrigger,
     Route,
     Section,
-    StatusRange,
     SubjectAltName,
     Timeouts,
     Tls,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
 from headgate.model.plan import (
     Ceilings,
     Dns,
@@ -13,9 +14,6 @@ from headgate.model.plan import (
     Gateway,
     HeaderRules,
     Listener,
-    PathKind,
-    PathMatch,
-    RequestMatch,
     Retry,
     RetryTrigger,
     Route,

@@ -14,7 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from harness.declare import World, policy, secret, upstream
-from headgate.model.plan import Credential, Meaning, PathKind, RequestMatch, Retry, Route, Section, Timeouts, Upstream
+from headgate.model.answers import Meaning
+from headgate.model.matches import PathKind, RequestMatch
+from headgate.model.plan import Credential, Retry, Route, Section, Timeouts, Upstream
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import Settings
 from headgate.providers.answers import read

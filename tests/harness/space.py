@@ -96,7 +96,8 @@ class Space:
         self.headgate.apply(self.namespace, yaml.safe_dump_all(self._documents.values(), sort_keys=False))
 
     def apply(self) -> None:
-        """Write what is declared, and wait until all of it is Ready."""
+        """Write what is declared, and wait until all of it is Ready: the next call meets it. An object that is no longer
+        declared, or a Secret that says something else, is in none of these conditions: that is for the test to wait for."""
         self.write()
         for kind, name in self._documents:
             if kind not in ("Secret", "ConfigMap", "Namespace"):

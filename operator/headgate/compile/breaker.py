@@ -10,7 +10,8 @@ from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
 from headgate.compile.findings import Findings, spell_duration
 from headgate.compile.origins import Layer, Sink, nearest, settled
-from headgate.model.plan import Breaker, Ceilings, FailureRate, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Breaker, Ceilings, FailureRate
 
 _PLAIN = (Layer.POLICY, Layer.DEFAULT)
 _GIVEN = (Layer.POLICY,)

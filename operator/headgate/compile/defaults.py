@@ -5,7 +5,8 @@ Durations are milliseconds.
 
 from __future__ import annotations
 
-from headgate.model.plan import ResetFormat, ResetHeader, RetryTrigger, StatusRange
+from headgate.model.answers import ResetFormat, ResetHeader, StatusRange
+from headgate.model.plan import RetryTrigger
 
 # Where calls go
 PORT_TLS = 443

@@ -19,7 +19,8 @@ from headgate.compile import spelling
 from headgate.compile.effective import GROUPS, Row, attachment, rows
 from headgate.compile.origins import Notes
 from headgate.compile.world import Examined, examine
-from headgate.model.plan import RequestMatch, Route
+from headgate.model.matches import RequestMatch
+from headgate.model.plan import Route
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Snapshot
 from headgate.model.verdict import Finding, Judgement, TargetVerdict, Verdict

@@ -6,7 +6,8 @@ from headgate.api.conditions import Reason
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
 from headgate.compile.origins import Layer, nearest
-from headgate.model.plan import HealthCheck, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import HealthCheck
 
 
 def fill(context: Context, draft: Draft) -> None:

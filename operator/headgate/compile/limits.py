@@ -10,7 +10,8 @@ from headgate.compile.draft import Context, Draft
 from headgate.compile.findings import Findings
 from headgate.compile.origins import Noted, Origin
 from headgate.envoy.automaton import RegexError, automaton
-from headgate.model.plan import HeaderMatch, HeaderMatchKind, Limit, PathKind, PathMatch, RequestMatch
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Limit
 from headgate.model.verdict import Path
 
 

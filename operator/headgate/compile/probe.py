@@ -10,7 +10,9 @@ from headgate.api.probe import Probe as ProbeSpec
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
 from headgate.compile.origins import Layer, Noted, nearest, settled
-from headgate.model.plan import PathKind, PathMatch, Probe, RequestMatch, Route, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Probe, Route
 from headgate.providers import profile as profiles
 
 _PATH = ("spec", "probe")

@@ -17,7 +17,7 @@ from headgate.api.types import is_hostname, is_label
 from headgate.api.upstream import UpstreamServiceSpec
 from headgate.compile.findings import Findings
 from headgate.model import regex
-from headgate.model.plan import HeaderMatchKind, PathKind, RequestMatch
+from headgate.model.matches import HeaderMatchKind, PathKind, RequestMatch
 from headgate.model.verdict import Path
 from headgate.providers.profile import Option, Options, Profile, SectionProfile
 

@@ -9,7 +9,8 @@ from headgate.compile.attached import Policy
 from headgate.compile.draft import Context, Draft, Misfit, SectionDraft
 from headgate.compile.findings import Findings, spell_duration
 from headgate.compile.origins import Layer, Sink, nearest, settled, union
-from headgate.model.plan import AnswerMark, OnExceed, ResetFormat, ResetHeader, Retry, RetryTrigger, Timeouts
+from headgate.model.answers import AnswerMark, ResetFormat, ResetHeader
+from headgate.model.plan import OnExceed, Retry, RetryTrigger, Timeouts
 from headgate.model.verdict import Finding
 from headgate.providers.profile import RetryFacts
 

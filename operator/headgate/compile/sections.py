@@ -18,7 +18,8 @@ from headgate.api.conditions import Reason
 from headgate.api.section import SectionMatch
 from headgate.compile.draft import Context, Draft, SectionDraft
 from headgate.model import regex
-from headgate.model.plan import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch, Route
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Route
 from headgate.model.verdict import Path
 from headgate.providers.profile import SectionProfile
 

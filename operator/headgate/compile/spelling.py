@@ -7,22 +7,9 @@ from typing import Any
 
 from headgate.compile.findings import spell_duration
 from headgate.compile.tls import PROVIDER_ROOTS, SYSTEM_ROOTS
-from headgate.model.plan import (
-    AnswerMark,
-    Credential,
-    CredentialPlace,
-    Endpoint,
-    HeaderMatch,
-    HeaderMatchKind,
-    HealthCheck,
-    Limit,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    ResetHeader,
-    StatusRange,
-    SubjectAltName,
-)
+from headgate.model.answers import AnswerMark, ResetHeader, StatusRange
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Credential, CredentialPlace, Endpoint, HealthCheck, Limit, SubjectAltName
 
 _UNITS = (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 _PLACES = {

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headgate.model.answers import AnswerMark, BodyHint, ResetHeader, StatusRange
 from headgate.model.plan import (
-    AnswerMark,
-    BodyHint,
     CredentialPlace,
     Endpoint,
     Gateway,
@@ -18,9 +17,7 @@ from headgate.model.plan import (
     LookupFamily,
     Millis,
     Probe,
-    ResetHeader,
     Section,
-    StatusRange,
     SubjectAltName,
     Tls,
     Upstream,

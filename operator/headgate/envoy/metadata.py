@@ -19,20 +19,8 @@ from google.protobuf import json_format, struct_pb2
 
 from headgate.envoy.automaton import RegexError, automaton
 from headgate.envoy.pack import struct
-from headgate.model.plan import (
-    Breaker,
-    CredentialPlace,
-    HeaderMatch,
-    HeaderMatchKind,
-    Limit,
-    Millis,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    Section,
-    Timeouts,
-    Upstream,
-)
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import Breaker, CredentialPlace, Limit, Millis, Section, Timeouts, Upstream
 
 #: The Lua filter's name, hence the key of what it reads in metadata; also the namespace of its reports.
 FILTER: Final = "headgate"

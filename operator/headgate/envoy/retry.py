@@ -19,7 +19,8 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import struct_pb2
 
 from headgate.envoy.pack import any_of, duration, struct, uint32
-from headgate.model.plan import AnswerMark, OnExceed, Retry, RetryTrigger, Section, Timeouts
+from headgate.model.answers import AnswerMark
+from headgate.model.plan import OnExceed, Retry, RetryTrigger, Section, Timeouts
 
 #: Set by the deciding filter on an answer that is to be repeated, and the seconds to wait first.
 MARK, WAIT = "x-hg-retry", "x-hg-wait"

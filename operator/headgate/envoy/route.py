@@ -20,18 +20,8 @@ from headgate.envoy.pack import boolean, duration
 from headgate.envoy.resource import Resource, TypeUrl, resource
 from headgate.envoy.retry import MARK, STARTED, WAIT, decision, retry_policy, splits
 from headgate.envoy.script import FILTER
-from headgate.model.plan import (
-    CredentialPlace,
-    HeaderMatch,
-    HeaderMatchKind,
-    HeaderRules,
-    PathKind,
-    RequestMatch,
-    Route,
-    Section,
-    Timeouts,
-    Upstream,
-)
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, RequestMatch
+from headgate.model.plan import CredentialPlace, HeaderRules, Route, Section, Timeouts, Upstream
 from headgate.model.refs import ObjectRef
 
 #: Bytes of a request's body that are kept for another attempt; a call with more is made once, and streams.

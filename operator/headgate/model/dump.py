@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from headgate.model.plan import HeaderRules, RequestMatch
+from headgate.model.matches import RequestMatch
+from headgate.model.plan import HeaderRules
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.verdict import Plan

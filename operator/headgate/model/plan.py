@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from headgate.model.answers import AnswerMark, BodyHint, ResetHeader, StatusRange
+from headgate.model.matches import RequestMatch
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 
@@ -21,49 +23,6 @@ Millis = int
 #: The largest RE2 program (as RE2 counts) that compile lets through and that proxies are told to accept: Envoy's own bound
 #: of 100 is too little for a UUID or two. Matching costs the same for all.
 REGEX_PROGRAM = 1_000
-
-
-class PathKind(StrEnum):
-    #: In limits only.
-    EXACT = "Exact"
-    PREFIX = "Prefix"
-    REGEX = "Regex"
-
-
-class HeaderMatchKind(StrEnum):
-    EXACT = "Exact"
-    REGEX = "RegularExpression"
-    DISTINCT = "Distinct"
-
-
-@dataclass(frozen=True, slots=True)
-class PathMatch:
-    """A match on the path as the caller wrote it, after the upstream's own prefix is off and without the query.
-
-    A prefix matches whole path segments: `/v1` matches `/v1` and `/v1/x`, not `/v1beta`. A regex is RE2 and matches
-    the whole path.
-    """
-
-    kind: PathKind
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderMatch:
-    """A match on one request header; `Distinct` matches any value and (in limits only) counts each value apart."""
-
-    name: str
-    kind: HeaderMatchKind
-    value: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestMatch:
-    """All that is given must match; an empty one matches everything."""
-
-    path: PathMatch | None = None
-    methods: tuple[str, ...] = ()
-    headers: tuple[HeaderMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,59 +125,6 @@ class Timeouts:
     stream_idle: Millis
 
 
-class ResetFormat(StrEnum):
-    """How a header says when to try again."""
-
-    SECONDS = "Seconds"
-    UNIX_TIMESTAMP = "UnixTimestamp"
-    HTTP_DATE = "HTTPDate"
-    #: Whole seconds or an HTTP date, as RFC 9110 has Retry-After.
-    RETRY_AFTER = "RetryAfter"
-    MILLISECONDS = "Milliseconds"
-
-
-@dataclass(frozen=True, slots=True)
-class ResetHeader:
-    name: str
-    format: ResetFormat
-
-
-class BodyHint(StrEnum):
-    """Dialects that say in the body of a refusal when to try again."""
-
-    #: `google.rpc.RetryInfo.retryDelay` in `error.details[]` (JSON).
-    GOOGLE_RETRY_INFO = "GoogleRetryInfo"
-
-
-class Meaning(StrEnum):
-    """What an answer of the provider says beyond its status."""
-
-    #: The call was turned away before anything was done: it may be repeated whatever its method.
-    NOTHING_RAN = "NothingRan"
-    #: The same call would be answered the same way for long: it is never repeated.
-    FINAL = "Final"
-    #: The credential is wrong, expired or not allowed to do this; the provider itself is well. Never repeated.
-    CREDENTIAL_REJECTED = "CredentialRejected"
-    #: The account or project is switched off until somebody switches it on. Never repeated.
-    PAUSED = "Paused"
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerMark:
-    """How to recognise an answer that means more than its status.
-
-    The status is in `statuses`, and, where `header` is given, that header (lower case) contains one of `texts`; where
-    `field` is given, some string or number of that name anywhere in the JSON body contains one of `texts`. With neither
-    the status alone says it. Not both. Comparison is of plain text, upper and lower case told apart.
-    """
-
-    meaning: Meaning
-    statuses: tuple[int, ...]
-    header: str = ""
-    field: str = ""
-    texts: tuple[str, ...] = ()
-
-
 class OnExceed(StrEnum):
     """What to do when the provider asks for a longer wait than allowed."""
 
@@ -264,14 +170,6 @@ class Retry:
     assumed_wait: Millis | None = None
     marks: tuple[AnswerMark, ...] = ()
     client_count_headers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StatusRange:
-    """HTTP statuses from `low` to `high`, both included."""
-
-    low: int
-    high: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
 from headgate.providers.profile import Probe, Profile, SectionProfile
 
 _DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")

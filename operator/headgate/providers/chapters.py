@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from headgate.model.plan import (
-    AnswerMark,
-    BodyHint,
-    CredentialPlace,
-    Meaning,
-    Millis,
-    PathKind,
-    RequestMatch,
-    ResetFormat,
-    ResetHeader,
-)
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader
+from headgate.model.matches import PathKind, RequestMatch
+from headgate.model.plan import CredentialPlace, Millis
 from headgate.providers.profile import (
     Companion,
     Location,

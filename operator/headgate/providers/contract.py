@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from headgate.api.types import is_hostname, is_label, millis
 from headgate.model import regex
-from headgate.model.plan import AnswerMark, CredentialPlace, HeaderMatchKind, Meaning, PathKind, RequestMatch
+from headgate.model.answers import AnswerMark, Meaning
+from headgate.model.matches import HeaderMatchKind, PathKind, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.providers.profile import (
     Companion,
     Fact,

@@ -6,7 +6,9 @@ import hashlib
 import re
 from dataclasses import replace
 
-from headgate.model.plan import AnswerMark, BodyHint, CredentialPlace, Meaning, PathKind, PathMatch, RequestMatch
+from headgate.model.answers import AnswerMark, BodyHint, Meaning
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.providers import roots
 from headgate.providers.profile import (
     Fact,

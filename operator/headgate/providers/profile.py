@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from headgate.model.plan import AnswerMark, BodyHint, CredentialPlace, Millis, RequestMatch, ResetHeader, StatusRange
+from headgate.model.answers import AnswerMark, BodyHint, ResetHeader, StatusRange
+from headgate.model.matches import RequestMatch
+from headgate.model.plan import CredentialPlace, Millis
 
 #: `spec.providerOptions` after its check against `Profile.options`: trimmed values by name, defaults filled in.
 Options = Mapping[str, str]

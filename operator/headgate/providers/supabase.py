@@ -5,7 +5,9 @@ https://supabase.com/docs
 
 from __future__ import annotations
 
-from headgate.model.plan import AnswerMark, CredentialPlace, Meaning, PathKind, PathMatch, RequestMatch
+from headgate.model.answers import AnswerMark, Meaning
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.providers import roots
 from headgate.providers.profile import (
     Companion,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headgate.model.plan import AnswerMark, CredentialPlace, Meaning, ResetFormat, ResetHeader
+from headgate.model.answers import AnswerMark, Meaning, ResetFormat, ResetHeader
+from headgate.model.plan import CredentialPlace
 from headgate.providers import roots
 from headgate.providers.profile import Fact, Location, Probe, Profile, Quota, RetryFacts
 

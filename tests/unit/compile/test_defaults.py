@@ -8,7 +8,7 @@ import pytest
 
 from headgate.compile import defaults
 from headgate.compile.findings import spell_duration
-from headgate.model.plan import StatusRange
+from headgate.model.answers import StatusRange
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "defaults.md").read_text("utf-8")
 EVERYWHERE, BY_PROVIDER = TEXT.split("## By provider")

@@ -16,7 +16,8 @@ from headgate.compile.memo import Memo
 from headgate.compile.world import compile_snapshot, examine
 from headgate.files.folder import Folder
 from headgate.files.snapshot import snapshot
-from headgate.model.plan import CredentialPlace, PathKind, PathMatch, RequestMatch, Section, Tls
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace, Section, Tls
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import Settings, Snapshot
 from headgate.providers.profile import Location, Profile, SectionProfile, TimeoutDefaults

@@ -6,7 +6,9 @@ import pytest
 
 from harness.declare import World, policy, secret, upstream
 from headgate.api.conditions import Reason
-from headgate.model.plan import PathKind, PathMatch, StatusRange, Timeouts
+from headgate.model.answers import StatusRange
+from headgate.model.matches import PathKind, PathMatch
+from headgate.model.plan import Timeouts
 
 
 def compiled(spec: str, text: str = "") -> World:

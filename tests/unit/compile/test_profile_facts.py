@@ -7,7 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from harness.declare import World, policy, upstream
-from headgate.model.plan import AnswerMark, CredentialPlace, Meaning, PathKind, PathMatch, RequestMatch, Timeouts
+from headgate.model.answers import AnswerMark, Meaning
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace, Timeouts
 from headgate.providers.profile import Location, Profile, RetryFacts, SectionProfile, TimeoutDefaults
 
 FINAL = AnswerMark(Meaning.FINAL, (503,), field="code", texts=("BOOT_ERROR",))

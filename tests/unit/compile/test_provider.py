@@ -13,7 +13,8 @@ from harness.declare import World, secret, upstream
 from harness.pki import Authority
 from headgate.compile import roots
 from headgate.compile.tls import everyones
-from headgate.model.plan import CredentialPlace, PathKind, PathMatch, RequestMatch
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import Settings

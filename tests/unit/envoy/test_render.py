@@ -16,8 +16,8 @@ from harness.pki import Authority
 from harness.plans import endpoint, gateway, opaque, retry, section, to, upstream
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources, TypeUrl
+from headgate.model.answers import AnswerMark, Meaning, StatusRange
 from headgate.model.plan import (
-    AnswerMark,
     Breaker,
     Ceilings,
     Credential,
@@ -26,9 +26,7 @@ from headgate.model.plan import (
     Gateway,
     HeaderRules,
     Limit,
-    Meaning,
     Section,
-    StatusRange,
     Timeouts,
     Tls,
     Upstream,

@@ -10,7 +10,8 @@ import pytest
 
 from harness.plans import gateway, section, upstream
 from headgate.control.questions import Question, question
-from headgate.model.plan import Endpoint, Probe, SecretMaterial, StatusRange
+from headgate.model.answers import StatusRange
+from headgate.model.plan import Endpoint, Probe, SecretMaterial
 
 
 def ask_about(

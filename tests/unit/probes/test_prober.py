@@ -26,22 +26,9 @@ from harness.plans import ROOTS, certificate, endpoint, opaque, roots, tls
 from harness.ports import free_port
 from headgate.control.probing import Answer
 from headgate.control.questions import Question, Trust
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import (
-    AnswerMark,
-    BodyHint,
-    Credential,
-    CredentialPlace,
-    Dns,
-    HeaderRules,
-    LookupFamily,
-    Meaning,
-    ResetFormat,
-    ResetHeader,
-    StatusRange,
-    SubjectAltName,
-    Timeouts,
-)
+from headgate.model.plan import Credential, CredentialPlace, Dns, HeaderRules, LookupFamily, SubjectAltName, Timeouts
 from headgate.model.secret import SecretValue
 from headgate.probes import prober as prober_
 from headgate.probes.names import ServersResolver

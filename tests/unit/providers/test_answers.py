@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from headgate.model.answers import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import AnswerMark, BodyHint, Meaning, ResetFormat, ResetHeader, StatusRange
 from headgate.providers.answers import meanings, read, verdict, wait
 from headgate.providers.generic import GENERIC
 from headgate.providers.profile import Probe, SectionProfile

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from harness.provided import Provided
+from headgate.model.answers import Meaning
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import Meaning
 from headgate.providers.answers import verdict
 from headgate.providers.cloudflare import CLOUDFLARE
 from headgate.providers.roots import CLOUDFLARE as ROOTS

@@ -9,19 +9,9 @@ from typing import Any
 
 import pytest
 
-from headgate.model.plan import (
-    AnswerMark,
-    CredentialPlace,
-    HeaderMatch,
-    HeaderMatchKind,
-    Meaning,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    ResetFormat,
-    ResetHeader,
-    StatusRange,
-)
+from headgate.model.answers import AnswerMark, Meaning, ResetFormat, ResetHeader, StatusRange
+from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.providers.contract import problems
 from headgate.providers.profile import (
     Companion,

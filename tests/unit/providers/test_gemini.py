@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from harness.provided import Provided
+from headgate.model.answers import BodyHint, Meaning
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import BodyHint, Meaning
 from headgate.providers.answers import verdict
 from headgate.providers.gemini import GEMINI
 from headgate.providers.roots import GOOGLE

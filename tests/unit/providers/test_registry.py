@@ -10,7 +10,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from harness.declare import World, upstream
-from headgate.model.plan import CredentialPlace, PathKind
+from headgate.model.matches import PathKind
+from headgate.model.plan import CredentialPlace
 from headgate.model.regex import problem
 from headgate.providers.profile import Location, Options, Profile, RetryFacts, SectionProfile
 from headgate.providers.registry import BUILT_IN, GROUP, discover

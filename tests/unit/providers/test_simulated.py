@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harness.provided import Provided
-from headgate.model.plan import Meaning
+from headgate.model.answers import Meaning
 from headgate.simulate import cloudflare_errors, gemini_errors, supabase_errors
 
 GEMINI = Provided("gemini")

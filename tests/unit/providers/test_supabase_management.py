@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.provided import Provided
+from headgate.model.answers import Meaning, ResetFormat
 from headgate.model.observations import ProbeVerdict
-from headgate.model.plan import Meaning, ResetFormat
 from headgate.providers.answers import verdict
 from headgate.providers.roots import CLOUDFLARE as ROOTS
 from headgate.providers.supabase_management import SUPABASE_MANAGEMENT

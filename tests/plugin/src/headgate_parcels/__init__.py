@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from headgate.model.plan import (
-    AnswerMark,
-    CredentialPlace,
-    Meaning,
-    PathKind,
-    PathMatch,
-    RequestMatch,
-    ResetFormat,
-    ResetHeader,
-)
+from headgate.model.answers import AnswerMark, Meaning, ResetFormat, ResetHeader
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.providers.profile import (
     Fact,
     Location,
