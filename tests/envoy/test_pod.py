@@ -36,6 +36,8 @@ from headgate.simulate.server import FakeServer
 from headgate.xds.bootstrap import NodeBootstrap, render
 from headgate.xds.pki import CertificateAuthority
 
+#: As the Deployment has it.
+DRAINING = ("--drain-time-s", "630", "--drain-strategy", "immediate")
 UID = "7f1c8f5e-3b1d-4f43-9a57-0d8a2c1b6a10"
 
 
@@ -63,7 +65,11 @@ class PodPlane(DataPlane):
         self, provider: FakeServer, drain: Drain, *, bootstrap: Mapping[str, Any] = MappingProxyType({}), **changes: Any
     ) -> None:
         slow = Timeouts(request=0, connect=2_000, stream_idle=0)
-        super().__init__(gateway(upstream(section(endpoint(provider.port), timeouts=slow, **changes))), **bootstrap)
+        super().__init__(
+            gateway(upstream(section(endpoint(provider.port), timeouts=slow, **changes))),
+            arguments=DRAINING,
+            **bootstrap,
+        )
         self.life = life(drain)
 
     def _document(self, node: NodeBootstrap) -> dict[str, Any]:
@@ -75,6 +81,12 @@ class PodPlane(DataPlane):
     def ask(self, path: str, timeout: float = 30) -> httpx.Response:
         """As the kubelet does."""
         return httpx.get(f"http://127.0.0.1:{self.life.port}{path}", timeout=timeout, trust_env=False)
+
+    def drains(self) -> bool:
+        """Whether callers are asked to come by another connection."""
+        with httpx.Client(trust_env=False) as client:
+            answer = client.get(f"http://127.0.0.1:{self.port}{READY_PATH}")
+        return bool(answer.headers.get("connection") == "close")
 
     def ready(self) -> int:
         """The readiness probe's answer."""
@@ -106,11 +118,12 @@ def test_a_drain_waits_for_calls_in_flight_and_serves_those_that_still_come(prov
         slow = beside.submit(plane.call, "demo/api", "/slow")
         gate.wait_held(1)
         drain = beside.submit(plane.ask, plane.life.drain_path)
-        plane.wait_until(lambda: plane.ready() == 503, "the drain to begin")
+        plane.wait_until(plane.drains, "the drain to begin")
         began = time.monotonic()
         for _ in range(20):
             answer = plane.call("demo/api")
             assert (answer.status_code, answer.headers.get("connection")) == (200, "close")
+            assert (plane.ready(), plane.ask(LIVE_PATH).status_code) == (200, 200)
         # Beyond the least time, the one call alone keeps it.
         plane.wait_until(lambda: time.monotonic() > began + 2.5, "time to pass")
         assert not drain.done()
@@ -163,7 +176,7 @@ def test_a_websocket_is_a_call_in_flight(provider: FakeServer) -> None:
     with PodPlane(provider, Drain(least=0, most=60), upgrades=("websocket",)) as plane, ThreadPoolExecutor() as beside:
         with connect(f"ws://127.0.0.1:{plane.port}/demo/api/live", proxy=None) as socket:
             drain = beside.submit(plane.ask, plane.life.drain_path)
-            plane.wait_until(lambda: plane.ready() == 503, "the drain to begin")
+            plane.wait_until(plane.drains, "the drain to begin")
             for number in range(20):
                 socket.send(str(number))
                 assert socket.recv(5) == str(number)

@@ -88,7 +88,7 @@ class Envoy:
             *("--concurrency", "1"),
             "--use-dynamic-base-id",
             *("--log-level", "info"),
-            *("--drain-time-s", "1"),
+            *(() if "--drain-time-s" in self._arguments else ("--drain-time-s", "1")),
             *self._arguments,
         ]
         with self.log_path.open("ab") as log:

@@ -2,9 +2,9 @@
 
 Envoy ends at once when it is told to (SIGTERM), and the official image has neither a shell nor curl for a hook to run. So
 the proxy drains itself: a small listener of its own (`POD_PORT`) takes the kubelet's `preStop` call, and a Lua filter there
-asks the admin interface to fail health checks (from then on answers close their connections), waits until no call is in
-flight, and only then answers. The admin interface listens on an abstract unix socket: reachable within the pod, on no port
-and with no file, so that the root file system stays read-only and there is no volume to write to.
+asks the admin interface to drain (from then on answers close their connections, while new ones are still taken), waits
+until no call is in flight, and only then answers. The admin interface listens on an abstract unix socket: reachable within
+the pod, on no port and with no file, so that the root file system stays read-only and there is no volume to write to.
 
 The drain's path holds a token made from the gateway's uid: who may not read the gateway or its pods does not know it, and
 the NetworkPolicy lets nobody at that port. A proxy that was drained and not ended is found not to live and started again.

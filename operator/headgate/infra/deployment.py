@@ -20,6 +20,8 @@ LISTENER_PORT_NAME: Final = "listener"
 #: Ports below need a privilege, which pods do not have, or this sysctl, which is among the safe ones.
 _UNPRIVILEGED: Final = 1024
 _FOREVER: Final = 2**31 - 1
+#: Envoy's own, in seconds.
+_DRAIN_TIME: Final = 600
 
 
 def deployment(owner: Owner, gateway: Gateway, inputs: GatewayInputs, settings: InfraSettings) -> Manifest:
@@ -124,8 +126,9 @@ def _arguments(owner: Owner, bootstrap: str, settings: InfraSettings) -> list[st
         # No shared memory, which a read-only root file system has no place for.
         "--disable-hot-restart",
         *("--log-level", settings.log_level),
-        # What is left on a filter chain that an edit replaced has so long to end.
-        *("--drain-time-s", "600"),
+        # What is left on a filter chain that an edit replaced has so long to end; and so long a proxy that drains still takes
+        # calls, which must be longer than it lives.
+        *("--drain-time-s", str(max(_DRAIN_TIME, 2 * settings.drain.grace))),
         *("--drain-strategy", "immediate"),
     ]
 

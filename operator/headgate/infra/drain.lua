@@ -23,13 +23,15 @@ function envoy_on_request(handle)
     handle:respond({[":status"] = "404"}, "")
     return
   end
-  -- From here on every answer asks its caller to use another connection next time. New ones are still served: somebody may
-  -- not know yet that this proxy goes.
-  ask(handle, "POST", "/healthcheck/fail")
+  -- From here on every answer asks its caller to use another connection next time. New connections are still served, and the
+  -- readiness probe still hears that they are: where no other proxy is ready, Kubernetes goes on sending calls here.
+  ask(handle, "POST", "/drain_listeners?graceful&skip_exit")
   local waited = 0
   repeat
     pause(handle)
     waited = waited + PAUSE_SECONDS
   until waited >= MOST or (waited >= LEAST and idle(handle))
+  -- If it is not ended now it shall be found not to live.
+  ask(handle, "POST", "/healthcheck/fail")
   handle:respond({[":status"] = "200"}, "drained after " .. waited .. " s\n")
 end

@@ -14,6 +14,7 @@ from headgate.infra.manifest import Document, Manifest, Owner, child_name, gatew
 from headgate.infra.settings import HTTP_PORT, HTTPS_PORT, InfraSettings
 from headgate.model.addresses import DENIED
 from headgate.model.plan import Gateway, Listener
+from headgate.model.refs import ObjectRef
 
 #: The label that every namespace has, with its name.
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
@@ -45,9 +46,11 @@ def _service_ports(listener: Listener) -> list[Document]:
     ]
 
 
-def host_name(gateway_name: str, namespace: str, settings: InfraSettings) -> str:
-    """The gateway's Service as a name in the cluster's DNS."""
-    return f"{child_name(gateway_name)}.{namespace}.svc.{settings.cluster_domain}"
+def host_names(gateway: ObjectRef, cluster_domain: str) -> tuple[str, ...]:
+    """What callers may call the gateway itself, with the upstream in the path: its Service, as DNS has it. The last one is
+    whole."""
+    name = f"{child_name(gateway.name)}.{gateway.namespace}"
+    return child_name(gateway.name), name, f"{name}.svc", f"{name}.svc.{cluster_domain}"
 
 
 def network_policy(owner: Owner, gateway: Gateway, settings: InfraSettings) -> Manifest:

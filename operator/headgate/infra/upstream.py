@@ -18,7 +18,7 @@ from headgate.infra.manifest import (
     label_value,
     manifest,
 )
-from headgate.infra.network import host_name
+from headgate.infra.network import host_names
 from headgate.infra.settings import InfraSettings
 from headgate.model.refs import ObjectRef
 
@@ -37,6 +37,6 @@ def upstream_service(upstream: ObjectRef, uid: str, gateway: ObjectRef, settings
     }
     spec: Document = {
         "type": "ExternalName",
-        "externalName": host_name(gateway.name, gateway.namespace, settings),
+        "externalName": host_names(gateway, settings.cluster_domain)[-1],
     }
     return manifest(Owner(upstream, uid), "v1", "Service", upstream.name, labels, spec=spec)

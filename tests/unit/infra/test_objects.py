@@ -20,6 +20,7 @@ from harness.plans import endpoint, gateway, section, upstream
 from headgate.infra.gateway import KINDS, gateway_objects
 from headgate.infra.identity import RENEW_AT, ROOTS, identity_due
 from headgate.infra.manifest import Manifest, child_name, label_value
+from headgate.infra.network import host_names
 from headgate.infra.settings import Drain, GatewayInputs, InfraSettings, Scaling
 from headgate.infra.upstream import upstream_service
 from headgate.model.plan import Gateway, Listener
@@ -122,9 +123,12 @@ def test_the_bootstrap_reaches_envoy_as_it_is() -> None:
 
 
 def test_a_pod_has_time_for_the_longest_drain() -> None:
-    for drain in (Drain(), Drain(least=1, most=2, spare=3)):
+    for drain in (Drain(), Drain(least=1, most=2, spare=3), Drain(most=3600)):
         found = pod(objects(a_gateway(), replace(USUAL, drain=drain)))
         assert found["terminationGracePeriodSeconds"] > drain.most
+        arguments = found["containers"][0]["args"]
+        # Beyond that Envoy itself would take no new call.
+        assert int(arguments[arguments.index("--drain-time-s") + 1]) > found["terminationGracePeriodSeconds"]
 
 
 def test_the_pods_port_is_never_the_listeners() -> None:
@@ -182,6 +186,15 @@ def test_an_upstreams_service_leads_to_its_gateways() -> None:
         "type": "ExternalName",
         "externalName": f"{child_name('my.edge')}.platform.svc.c.example",
     }
+
+
+def test_a_gateway_is_called_by_its_services_names() -> None:
+    assert host_names(ObjectRef("IntegrationGateway", "platform", "edge"), "c.example") == (
+        "edge-headgate",
+        "edge-headgate.platform",
+        "edge-headgate.platform.svc",
+        "edge-headgate.platform.svc.c.example",
+    )
 
 
 @pytest.mark.parametrize(
