@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from headgate.model.plan import CredentialPlace, PathKind, PathMatch, RequestMatch
+from headgate.model.matches import PathKind, PathMatch, RequestMatch
+from headgate.model.plan import CredentialPlace
 from headgate.providers.profile import (
     Companion,
     Location,
