@@ -6,21 +6,19 @@ writes nothing and ends with 1 if a file differs.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from headgate.api.base import GROUP, VERSION
+from headgate.api.generated import Generated
 from headgate.api.kinds import KINDS
 from headgate.api.meta import Column, Kind
 from headgate.api.reference import reference
 from headgate.api.schema import Schema, structural_schema
 
-_ROOT = Path(__file__).resolve().parents[3]
 _HEADER = """\
 # Generated from headgate.api by `make crds` (python -m headgate.api.crdgen): change the models, not this file.
 """
@@ -94,42 +92,8 @@ def generate() -> dict[str, str]:
     return files
 
 
-def stale(root: Path) -> list[str]:
-    """The generated files, by path, that are absent, differ, or should be gone."""
-    files = generate()
-    differing = [
-        path for path, text in files.items() if not (root / path).is_file() or (root / path).read_text("utf-8") != text
-    ]
-    left = [str(path.relative_to(root)) for path in sorted((root / "crds").glob("*.yaml"))]
-    return sorted({*differing, *(path for path in left if path not in files)})
-
-
-def write(root: Path) -> None:
-    """Write what differs, and remove what should be gone."""
-    files = generate()
-    for path in stale(root):
-        target = root / path
-        if path in files:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(files[path], "utf-8")
-        else:
-            target.unlink()
-        print(path)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m headgate.api.crdgen", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if a file is out of date")
-    parser.add_argument("--root", type=Path, default=_ROOT, help="the repository (default: the one this file is in)")
-    options = parser.parse_args(arguments)
-    if not options.check:
-        write(options.root)
-        return 0
-    if old := stale(options.root):
-        print(f"out of date, run `make crds`: {', '.join(old)}", file=sys.stderr)
-        return 1
-    return 0
+_FILES = Generated(generate, "crds/*.yaml", "headgate.api.crdgen", "crds", (__doc__ or "").split("\n")[0])
+stale, write, main = _FILES.stale, _FILES.write, _FILES.main
 
 
 if __name__ == "__main__":

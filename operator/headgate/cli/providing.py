@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from headgate.cli.fail import Failure
@@ -53,12 +53,11 @@ def _print_table(lines: Sequence[Sequence[str]]) -> None:
 
 
 def _row(profile: Profile) -> tuple[str, ...]:
-    names = [section.name for section in profile.sections]
     return (
         profile.name,
         profile.host or "(yours)",
         location(profile.credential),
-        ",".join((*names, "default")),
+        ",".join(_sections(profile)),
         "headgate" if BUILT_IN.get(profile.name) is profile else "plug-in",
     )
 
@@ -87,10 +86,10 @@ def _plain(profile: Profile) -> dict[str, Any]:
             }
             for each in profile.options
         ],
-        "sections": _names(profile.sections),
+        "sections": _sections(profile),
         "facts": [{"said": each.said, "source": each.source} for each in profile.facts],
     }
 
 
-def _names(sections: Iterable[Any]) -> list[str]:
-    return [*(section.name for section in sections), "default"]
+def _sections(profile: Profile) -> list[str]:
+    return [*(section.name for section in profile.sections), "default"]
