@@ -43,6 +43,9 @@ class OneProxy:
     def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
         return ACKNOWLEDGED
 
+    def unheard(self) -> tuple[str, ...]:
+        return ()
+
     def told(self, gateway: str) -> Iterable[ObjectRef]:
         return ()
 

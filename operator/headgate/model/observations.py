@@ -49,6 +49,10 @@ class Acknowledgements(Protocol):
         """The owners of which there is something to tell: `of` is ACKNOWLEDGED for all others."""
         ...
 
+    def unheard(self) -> tuple[str, ...]:
+        """Names of the operator's replicas that can't be asked, sorted: what their proxies made of it is not known."""
+        ...
+
 
 class Circuit(StrEnum):
     """The state of a section's breaker in one proxy."""
@@ -109,3 +113,26 @@ class ProbeReport:
 
 #: By upstream (`namespace/name`): what probes have to say; nothing of those that nobody has asked yet.
 ProbeReports = Mapping[str, ProbeReport]
+
+
+class ObjectResult(StrEnum):
+    """What became of an object that Headgate wants in the cluster and that is not there."""
+
+    #: Somebody else's object has its name.
+    TAKEN = "Taken"
+    #: The API server does not take it: a quota, an admission policy, a missing right.
+    REFUSED = "Refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReport:
+    """An object that is missing in the cluster; `message` says why, and what to do."""
+
+    kind: str
+    name: str
+    result: ObjectResult
+    message: str
+
+
+#: By owner (a gateway or an upstream): what could not be made for it. Nothing of those for which all is there.
+ObjectReports = Mapping[ObjectRef, tuple[ObjectReport, ...]]

@@ -49,6 +49,10 @@ class Answers:
         """The owners of what is open, refused or failed."""
         return self._owners.get(gateway, {}).keys()
 
+    def unheard(self) -> tuple[str, ...]:
+        """This replica alone is asked."""
+        return ()
+
     def settled(self, gateway: str) -> bool:
         """Is a proxy connected, and has each answered for all that is published?"""
         view = self._views.get(gateway)

@@ -44,6 +44,9 @@ class Proxies:
     def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
         return self.said.get(owner, ACKNOWLEDGED)
 
+    def unheard(self) -> tuple[str, ...]:
+        return ()
+
     def told(self, gateway: str) -> Iterable[ObjectRef]:
         return self.said
 
