@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 
 from headgate.app.engine import Engine, Outlook
+from headgate.app.leading import Duty, lead
 from headgate.app.tasks import BackgroundEnded, forever
 from headgate.control.election import Timings
 from headgate.kube.access import Access
@@ -166,7 +167,13 @@ class Operator:
         raise _Stop
 
     async def _lead(self, leadership: Leadership) -> None:
-        await self._statuses.run(leadership)
+        await lead(leadership, self._duties())
+
+    def _duties(self) -> Mapping[str, Duty]:
+        """What is done by the replica that leads, and by no other."""
+        return {
+            "statuses": self._statuses.run,
+        }
 
     def _said(self, ref: ObjectRef) -> None:
         self._statuses.said(ref)
