@@ -165,8 +165,8 @@ class XdsServer:
         return self._feedback.view(gateway)
 
     def stats(self) -> XdsStats:
-        """Counters since the start, and streams now."""
-        return self._traffic.freeze(sum(len(gateway.sessions) for gateway in self._gateways.values()))
+        """Counters since the start, and streams now. May be asked from any thread."""
+        return self._traffic.freeze(sum(len(gateway.sessions) for gateway in tuple(self._gateways.values())))
 
     def _credentials(self) -> grpc.ServerCredentials:
         # gRPC asks at every handshake, from a thread of its own.

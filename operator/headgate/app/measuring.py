@@ -1,0 +1,100 @@
+"""Which figures of the running parts are told as metrics, and where they are read.
+
+`measure` is called once, when the parts are made. What it registers is called by whoever scrapes, in a thread: numbers and
+frozen values alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from headgate.api.status import UpstreamStatus
+from headgate.app.engine import Engine
+from headgate.compile.status import Status
+from headgate.kube.elector import Elector
+from headgate.kube.source import KubeSource
+from headgate.kube.status import StatusWriter
+from headgate.model.refs import ObjectRef
+from headgate.telemetry.metrics import Metrics
+from headgate.xds.server import XdsServer
+
+Statuses = Callable[[], Mapping[ObjectRef, Status]]
+
+
+def measure_engine(metrics: Metrics, engine: Engine, statuses: Statuses) -> None:
+    """Compiles, failures, and how objects stand."""
+    counts = engine.counts
+    metrics.count("headgate_compiles_total", "Compiles of everything.", lambda: counts.compiles)
+    metrics.count(
+        "headgate_compile_failures_total",
+        "Compiles that failed for a bug; what was live stayed live.",
+        lambda: counts.compile_failures,
+    )
+    metrics.count(
+        "headgate_render_failures_total",
+        "Parts of gateways that could not be put into the proxy's terms, at each compile.",
+        lambda: counts.render_failures,
+    )
+    metrics.gauge("headgate_objects", "Objects by kind and Ready.", lambda: standing(statuses()), ("kind", "ready"))
+    metrics.gauge(
+        "headgate_upstreams", "Upstreams by health and circuit.", lambda: health(statuses()), ("health", "circuit")
+    )
+
+
+def measure_kube(metrics: Metrics, source: KubeSource, statuses: StatusWriter, elector: Elector) -> None:
+    """What is read from the API server, and written to it."""
+    metrics.gauge("headgate_leading", "Whether this replica may write.", lambda: float(elector.leading))
+    read, written = source.counts, statuses.counts
+    metrics.count(
+        "headgate_listings_total",
+        "Listings of everything.",
+        lambda: {("ok",): read.listings, ("failed",): read.listing_failures},
+        ("result",),
+    )
+    metrics.count("headgate_hints_total", "Watch events.", lambda: read.hints)
+    metrics.count(
+        "headgate_status_writes_total",
+        "Statuses written.",
+        lambda: {("ok",): written.writes, ("failed",): written.failures},
+        ("result",),
+    )
+
+
+def measure_xds(metrics: Metrics, xds: XdsServer) -> None:
+    """The proxies' streams on this replica."""
+    metrics.gauge("headgate_xds_streams", "Proxies connected to this replica.", lambda: xds.stats().streams)
+    metrics.count("headgate_xds_streams_opened_total", "Streams of proxies.", lambda: xds.stats().streams_opened)
+    metrics.count(
+        "headgate_xds_streams_cut_total", "Streams of proxies that took no data.", lambda: xds.stats().streams_cut
+    )
+
+    def answers() -> Mapping[tuple[str, ...], float]:
+        types = xds.stats().types
+        found: dict[tuple[str, ...], float] = {}
+        for type_url, each in types.items():
+            found[(type_url.name.lower(), "ack")] = each.acks
+            found[(type_url.name.lower(), "nack")] = each.nacks
+        return found
+
+    metrics.count("headgate_xds_answers_total", "Proxies' answers to responses.", answers, ("type", "answer"))
+
+
+def standing(statuses: Mapping[ObjectRef, Status]) -> Mapping[tuple[str, ...], float]:
+    """How many objects of each kind are ready, not, or not known to be."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for ref, status in statuses.items():
+        ready = next((each.status for each in status.document.conditions if each.type == "Ready"), "Unknown")
+        found[ref.kind, str(ready)] += 1
+    return dict(found)
+
+
+def health(statuses: Mapping[ObjectRef, Status]) -> Mapping[tuple[str, ...], float]:
+    """How many upstreams are in which health and circuit. `Open 1/2` counts as `Open`: how many proxies there are would make
+    labels without end."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for status in statuses.values():
+        if isinstance(status.document, UpstreamStatus):
+            circuit = (status.document.circuit or "").partition(" ")[0]
+            found[str(status.document.health), circuit] += 1
+    return dict(found)
