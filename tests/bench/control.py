@@ -32,6 +32,7 @@ from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.envoy.resource import Resources, TypeUrl
+from headgate.model.observations import Observed
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 from headgate.providers.registry import BUILT_IN
@@ -217,7 +218,7 @@ class _Alone:
         times.append(time.process_time())
         difference(before, self._resources)
         times.append(time.process_time())
-        self._known = statuses(plan, Answers([]), {}, self._known, datetime.now(UTC), self._status_memo)
+        self._known = statuses(plan, Observed(Answers([])), self._known, datetime.now(UTC), self._status_memo)
         times.append(time.process_time())
         return {name: (end - start) * 1000 for name, start, end in zip(STEPS, times[:-1], times[1:], strict=True)}
 

@@ -22,7 +22,7 @@ from headgate.files.folder import Folder
 from headgate.files.snapshot import snapshot
 from headgate.model import dump as plans
 from headgate.model.addresses import DENIED
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Observed
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import Settings
@@ -69,7 +69,7 @@ def outcome(case: Path) -> Outcome:
     )
     plan = compile_snapshot(snapshot(Folder(case).read(), settings), Memo(), profiles_of(case.stem))
     xds = {key: render(gateway, RenderMemo()) for key, gateway in plan.gateways.items()}
-    return Outcome(plan, statuses(plan, OneProxy(), {}, {}, NOW), xds)
+    return Outcome(plan, statuses(plan, Observed(OneProxy()), {}, NOW), xds)
 
 
 def texts(found: Outcome, case: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from headgate.compile.status import statuses
 from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.model import dump
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Observed
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
@@ -93,7 +93,7 @@ def test_whatever_the_models_accept_compiles_and_renders(seed: int, material: Ma
             assert needed <= named
             assert upstream.routes[-1].section == "default"
             assert {route.section for route in upstream.routes} <= {section.name for section in upstream.sections}
-    for status in statuses(plan, OneProxy(), {}, {}, NOW).values():
+    for status in statuses(plan, Observed(OneProxy()), {}, NOW).values():
         assert status.document.conditions
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from headgate.api.conditions import ConditionStatus, ConditionType, Reason
 from headgate.api.status import UpstreamStatus
 from headgate.app.engine import Outlook
-from headgate.compile.status import Document, Status
+from headgate.compile.documents import Document
+from headgate.compile.status import Status
 from headgate.files.findings import problems
 from headgate.files.folder import World
 from headgate.files.place import Problem

@@ -23,7 +23,7 @@ from headgate.compile.world import compile_snapshot
 from headgate.envoy.failure import RenderFailure, failure
 from headgate.envoy.render import RenderMemo, rendering
 from headgate.envoy.resource import Resources
-from headgate.model.observations import ProbeReports, SectionReports
+from headgate.model.observations import Observed, ProbeReports, SectionReports
 from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
@@ -165,8 +165,8 @@ class Engine:
         answers = Answers((self._xds.feedback(key) for key in self.plan.gateways), self._failures)
         now = datetime.now(UTC)
         reports = self._reports.all()
-        probes = self._probes()
-        self._statuses = statuses(self.plan, answers, reports, self._statuses, now, self._status_memo, probes)
+        observed = Observed(answers, reports, self._probes())
+        self._statuses = statuses(self.plan, observed, self._statuses, now, self._status_memo)
         self._on_outlook(Outlook(self.plan, answers, self._statuses, reports))
 
     async def _rest(self, seconds: float) -> None:

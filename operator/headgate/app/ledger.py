@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from headgate.api.kinds import KINDS
 from headgate.app.engine import Outlook
-from headgate.compile.status import Status, spell_time
+from headgate.compile.conditions import spell_time
+from headgate.compile.status import Status
 from headgate.files.records import Record, entry, load
 from headgate.files.source import FolderSource
 from headgate.model.observations import Circuit, SectionReports

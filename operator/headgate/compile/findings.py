@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from headgate.api.conditions import ConditionStatus, Reason
 from headgate.api.types import millis
 from headgate.model.plan import Millis
+from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Finding, Judgement, Path
 
 #: Characters that a condition's message may have, with room for what is added to it.
@@ -29,9 +30,9 @@ class Findings:
         """Something in the object itself can't be accepted."""
         self.invalid.append(Finding(path, reason, message))
 
-    def miss(self, path: Path, message: str, reason: Reason) -> None:
-        """Something that the object refers to is not there or not usable."""
-        self.unresolved.append(Finding(path, reason, message))
+    def miss(self, path: Path, message: str, reason: Reason, about: ObjectRef | None = None) -> None:
+        """Something that the object refers to (`about`) is not there or not usable."""
+        self.unresolved.append(Finding(path, reason, message, about))
 
     def duration(
         self, path: Path, text: str | None, default: Millis, least: Millis = 0, most: Millis | None = None

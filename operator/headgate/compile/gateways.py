@@ -104,7 +104,7 @@ def _version(snapshot: Snapshot, ref: ObjectRef, gateway: IntegrationGateway, *,
     secret, taken = _certificate(snapshot.data, ref, gateway)
     if taken is not None and taken.trouble is not None:
         path: Path = ("spec", "listener", "tls", "certificateRef")
-        findings.miss(path, taken.trouble.message, taken.trouble.reason)
+        findings.miss(path, taken.trouble.message, taken.trouble.reason, secret)
     references = frozenset({secret} if secret else ())
     certificate = taken.material if taken else None
     if findings.invalid or (secret is not None and certificate is None):

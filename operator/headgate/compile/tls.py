@@ -104,7 +104,7 @@ def _ca(context: Context, draft: Draft, declared: CaCertificateRef, index: int) 
 def note(context: Context, draft: Draft, ref: ObjectRef, taken: data.Taken, path: Path) -> None:
     """Remember what was used of a Secret or ConfigMap, and what is wrong with it."""
     if taken.trouble is not None:
-        context.findings.miss(path, taken.trouble.message, taken.trouble.reason)
+        context.findings.miss(path, taken.trouble.message, taken.trouble.reason, ref)
     if taken.material is not None:
         draft.used.add(ref)
     if taken.outdated:

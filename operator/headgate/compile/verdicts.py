@@ -154,6 +154,7 @@ def _gateway(declared: Declared[Any], outcome: GatewayOutcome) -> Verdict:
         live=outcome.facts is not None,
         gateways=(declared.ref.key,) if outcome.facts is not None else (),
         findings=(*findings.invalid, *findings.unresolved),
+        unresolved=tuple(findings.unresolved),
     )
 
 
@@ -169,6 +170,7 @@ def _upstream(outcome: Outcome, listener: Listener | None, settings: Settings) -
         live=served is not None,
         gateways=(outcome.gateway,) if served is not None else (),
         findings=(*current.invalid, *current.unresolved) if current else (),
+        unresolved=current.unresolved if current else (),
         provider=told.provider if told else "",
         host=told.host if told else "",
         address=_address(declared.ref, listener, settings) if served is not None and listener else "",

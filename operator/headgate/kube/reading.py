@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from headgate.api.conditions import Reason
 from headgate.api.kinds import KINDS
-from headgate.compile.status import Document, Status
+from headgate.compile.documents import Document
+from headgate.compile.status import Status
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.sentences import sentence, telling

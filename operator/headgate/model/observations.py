@@ -8,10 +8,11 @@ state that does not change while one compile of statuses reads it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from headgate.model.refs import ObjectRef
 
@@ -69,7 +70,8 @@ class SectionReport:
 
     `since`: when the circuit came to this state. `failure`: the last failure in one word (`Status503`,
     `ConnectTimeout`), empty if there was none. `calls` and `failures` in the proxy's window. `failing`: the last call
-    failed.
+    failed. `node`: the proxy's node id, empty where it is not known; `heard`: when this came in. Neither makes a report
+    another one: statuses tell nothing of them.
     """
 
     circuit: Circuit
@@ -78,6 +80,40 @@ class SectionReport:
     calls: int = 0
     failures: int = 0
     failing: bool = False
+    node: str = field(default="", compare=False)
+    heard: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyLoad:
+    """How much one proxy has to do. `node`: its node id (`namespace/name/instance`); `at`: when it said so, by the clock of the
+    replica that heard it; `in_flight`: calls under way at that moment; `calls` and `failures` (answers of 500 and above,
+    whoever made them): since the proxy started.
+    """
+
+    node: str
+    at: datetime
+    in_flight: int
+    calls: int = 0
+    failures: int = 0
+
+
+#: By gateway (`namespace/name`): what each proxy that says so said last, in the order of their node ids.
+ProxyLoads = Mapping[str, tuple[ProxyLoad, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStates:
+    """Of one gateway: node ids of the proxies that are connected to some replica, and of those among them that have not
+    answered for all that is published.
+    """
+
+    connected: frozenset[str] = frozenset()
+    behind: frozenset[str] = frozenset()
+
+
+#: By gateway (`namespace/name`).
+Fleets = Mapping[str, ProxyStates]
 
 
 #: By gateway (`namespace/name`) and section id (`namespace/upstream/section`): what each connected proxy of that gateway
@@ -136,3 +172,21 @@ class ObjectReport:
 
 #: By owner (a gateway or an upstream): what could not be made for it. Nothing of those for which all is there.
 ObjectReports = Mapping[ObjectRef, tuple[ObjectReport, ...]]
+
+
+def _nothing() -> Mapping[Any, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that is observed at one moment and that statuses say something of. What a replica does not know it leaves out.
+
+    `unreadable`: why a Secret or ConfigMap that something refers to may not be read, as a sentence's end.
+    """
+
+    acks: Acknowledgements
+    reports: SectionReports = field(default_factory=_nothing)
+    probes: ProbeReports = field(default_factory=_nothing)
+    objects: ObjectReports = field(default_factory=_nothing)
+    unreadable: Mapping[ObjectRef, str] = field(default_factory=_nothing)

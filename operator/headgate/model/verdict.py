@@ -24,11 +24,13 @@ def spell(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to mend in an object. `message` says what to do, without naming the field; `path` does that."""
+    """One thing to mend in an object. `message` says what to do, without naming the field; `path` does that. `about`: the
+    Secret or ConfigMap that is missing or of no use."""
 
     path: Path
     reason: Reason
     message: str
+    about: ObjectRef | None = None
 
     def __str__(self) -> str:
         return f"{spell(self.path)}: {self.message}" if self.path else self.message
@@ -74,6 +76,8 @@ class Verdict:
     targets: tuple[TargetVerdict, ...] = ()
     #: What the judgements say, one by one and with the field to blame.
     findings: tuple[Finding, ...] = ()
+    #: Those of them that `resolved` says.
+    unresolved: tuple[Finding, ...] = ()
     # An upstream's own columns.
     provider: str = ""
     host: str = ""

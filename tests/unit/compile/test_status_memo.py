@@ -11,12 +11,14 @@ from types import MappingProxyType
 import pytest
 
 from harness.declare import EDGE, World, on_gateway, policy, upstream
+from headgate.compile import documents
 from headgate.compile import status as status_
 from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.model.observations import (
     ACKNOWLEDGED,
     Acknowledgement,
     Circuit,
+    Observed,
     ProbeReport,
     ProbeReports,
     ProbeVerdict,
@@ -119,8 +121,9 @@ def test_a_memo_changes_nothing_but_the_time(seed: int) -> None:
         life.go_on()
         now += timedelta(seconds=1)
         before = dict(with_memo)
-        with_memo = statuses(life.plan, life.proxies, life.reports, with_memo, now, memo, life.probes)
-        without = statuses(life.plan, life.proxies, life.reports, without, now, probes=life.probes)
+        observed = Observed(life.proxies, life.reports, life.probes)
+        with_memo = statuses(life.plan, observed, with_memo, now, memo)
+        without = statuses(life.plan, observed, without, now)
         assert {ref: each.document for ref, each in with_memo.items()} == {
             ref: each.document for ref, each in without.items()
         }
@@ -132,7 +135,7 @@ def test_a_memo_changes_nothing_but_the_time(seed: int) -> None:
 
 def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[ObjectRef] = []
-    made = status_._document
+    made = documents.document
 
     def noted(*arguments: object) -> object:
         looked.append(arguments[0].verdict.ref)  # type: ignore[attr-defined]
@@ -147,15 +150,15 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
 
     world, memo = World(EDGE + "".join(upstream(f"u{number}") for number in range(100))), StatusMemo()
     world.compile()
-    found = statuses(world.compile(), Asked(), {}, {}, NOW, memo)
-    monkeypatch.setattr(status_, "_document", noted)
+    found = statuses(world.compile(), Observed(Asked()), {}, NOW, memo)
+    monkeypatch.setattr(status_, "document", noted)
     u7, edge = ObjectRef("UpstreamService", "shop", "u7"), ObjectRef("IntegrationGateway", "shop", "edge")
 
     def again(proxies: Proxies, reports: SectionReports, probes: ProbeReports = MappingProxyType({})) -> None:
         nonlocal found
         asked.clear()
         looked.clear()
-        found = statuses(world.compile(), proxies, reports, found, NOW, memo, probes)
+        found = statuses(world.compile(), Observed(proxies, reports, probes), found, NOW, memo)
 
     again(Asked(), {})
     assert (set(asked), looked) == ({edge}, [])
@@ -172,5 +175,5 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
     again(Asked(count=2), {("shop/edge", "shop/u7/default"): (REPORT,)})
     assert len(set(asked)) == 101
     # An earlier result is no ground to stand on.
-    statuses(world.plan, Asked(), {}, dict(found), NOW, memo)
+    statuses(world.plan, Observed(Asked()), dict(found), NOW, memo)
     assert len(set(asked)) == 101
