@@ -15,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from cluster import packages
-from cluster.build import BINARIES, build, unbuilt
+from cluster.build import BINARIES, build, helm, unbuilt
 from cluster.cluster import Cluster
 from cluster.places import ROOT, ClusterProblem, Lines, Progress
 
@@ -95,6 +95,7 @@ def build_all() -> None:
     """Build and fetch everything, and start nothing."""
     with telling(_weight()) as progress:
         build(BINARIES, progress)
+        helm(progress)
         packages.overlay(progress)
 
 

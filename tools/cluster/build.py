@@ -1,4 +1,4 @@
-"""What is built from Go modules: Kubernetes, etcd, containerd, CoreDNS, metrics-server, and what holds a pod open.
+"""What is built from Go modules: Kubernetes, etcd, containerd, CoreDNS, metrics-server, what holds a pod open, and tools.
 
 Each folder below go/ is a module whose go.mod and go.sum pin everything. Its binaries are built once, into a folder of
 the cache that is named by a digest of the module, the flags and the Go version. Runs in parallel wait for each other,
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.places import CACHE, MODULES, ClusterProblem, Progress, only_one
+from cluster.places import CACHE, MODULES, VENV_BIN, ClusterProblem, Progress, only_one
 from cluster.toolchain import Go, find_go, machine_go
 
 
@@ -47,9 +47,15 @@ BINARIES = {
     "coredns": Binary("coredns", ".", 130),
     "metrics-server": Binary("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", 340),
     "pause": Binary("pause", ".", 1),
+    "helm": Binary("helm", "helm.sh/helm/v4/cmd/helm", 130),
+    "kstatus": Binary("kstatus", ".", 15),
+    "lua": Binary("lua", ".", 5),
 }
 #: What the API server needs when it is alone.
 API_SERVER = ("etcd", "kube-apiserver")
+#: What no part of a cluster needs: it is used on one, or on what is to come to one.
+TOOLS = ("helm", "kstatus", "lua")
+CLUSTER = tuple(name for name in BINARIES if name not in TOOLS)
 
 
 def version_of(module: str) -> str:
@@ -82,6 +88,16 @@ def unbuilt(names: Iterable[str]) -> list[str]:
     return [name for name in names if go is None or not (_place(go, BINARIES[name].module) / name).exists()]
 
 
+def helm(progress: Progress) -> Path:
+    """Helm, which is also put beside kubectl in .venv/bin. Blocks, the first time for minutes."""
+    built = build(["helm"], progress)["helm"]
+    link = VENV_BIN / "helm"
+    if VENV_BIN.is_dir() and (not link.is_symlink() or link.readlink() != built):
+        link.unlink(missing_ok=True)
+        link.symlink_to(built)
+    return built
+
+
 def _place(go: Go, module: str) -> Path:
     """Where a module's binaries are, by all that decides what they are."""
     digest = hashlib.sha256(f"{go.version} {platform.machine()} {_flags(module)}".encode())
@@ -104,6 +120,8 @@ def _flags(module: str) -> str:
             return " ".join([stripped, *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in settings.items())])
         case "containerd":
             return f"{stripped} -X github.com/containerd/containerd/v2/version.Version={version_of(module)}"
+        case "helm":
+            return f"{stripped} -X helm.sh/helm/v4/internal/version.version={version_of(module)}"
         case _:
             return stripped
 

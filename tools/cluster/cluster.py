@@ -20,7 +20,7 @@ from typing import Any, Self
 from cluster import images, network, node, packages, space
 from cluster.apiserver import answers, kubectl
 from cluster.archive import Image
-from cluster.build import BINARIES, build, unbuilt
+from cluster.build import CLUSTER, build, unbuilt
 from cluster.places import ROOT, ClusterProblem, Lines, Progress, only_one
 from cluster.processes import ENVIRONMENT, PATH, Process, launch, wait_until
 
@@ -53,7 +53,7 @@ class Cluster:
         """Why a cluster can't be started at once on this machine, what is not built included; empty if it can."""
         if reason := space.why_not():
             return reason
-        names = unbuilt(BINARIES)
+        names = unbuilt(CLUSTER)
         return f"not built: {', '.join(names)}; `make cluster` or `make test-cluster` builds them" if names else ""
 
     def start(self, *, extra: Mapping[str, Sequence[str]] | None = None, add: Sequence[Image] = ()) -> Path:
@@ -64,7 +64,7 @@ class Cluster:
         """
         if reason := space.why_not():
             raise ClusterProblem(reason)
-        binaries = build(BINARIES, self._progress)
+        binaries = build(CLUSTER, self._progress)
         overlay = packages.overlay(self._progress)
         with only_one(self.directory / "lock"):
             self.stop()
