@@ -87,8 +87,9 @@ class SectionReport:
 @dataclass(frozen=True, slots=True)
 class ProxyLoad:
     """How much one proxy has to do. `node`: its node id (`namespace/name/instance`); `at`: when it said so, by the clock of the
-    replica that heard it; `in_flight`: calls under way at that moment; `calls` and `failures` (answers of 500 and above,
-    whoever made them): since the proxy started.
+    replica that heard it; `in_flight`: calls to providers under way at that moment; `calls` and `failures` (answers of 500
+    and above, and none at all): that ended since it last said so, a few seconds ago. `moved`: the ids of sections whose calls
+    go to another than their first priority, in this order, each with the priority that they go to.
     """
 
     node: str
@@ -96,6 +97,7 @@ class ProxyLoad:
     in_flight: int
     calls: int = 0
     failures: int = 0
+    moved: tuple[tuple[str, int], ...] = ()
 
 
 #: By gateway (`namespace/name`): what each proxy that says so said last, in the order of their node ids.

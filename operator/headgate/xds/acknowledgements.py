@@ -87,7 +87,7 @@ def _owners(view: GatewayFeedback, type_url: TypeUrl, name: str) -> tuple[Object
     return found.owners if found else ()
 
 
-def section_report(report: metadata.SectionReport) -> SectionReport:
+def section_report(report: metadata.SectionReport, node: str = "", heard: datetime | None = None) -> SectionReport:
     """A proxy's report as the status compile reads it."""
     return SectionReport(
         circuit=_CIRCUITS[report.state],
@@ -96,4 +96,6 @@ def section_report(report: metadata.SectionReport) -> SectionReport:
         calls=report.calls,
         failures=report.failures,
         failing=report.in_a_row > 0,
+        node=node,
+        heard=heard,
     )

@@ -58,6 +58,8 @@ class GatewayFeedback:
     resources: Resources | None = field(default=None, repr=False)
     #: Node ids of the connected proxies, sorted; the same id twice while an old connection lingers.
     proxies: tuple[str, ...] = ()
+    #: Those of them that have not answered for everything.
+    behind: tuple[str, ...] = ()
     pending: Mapping[TypeUrl, Mapping[str, int]] = field(default_factory=dict)
     rejected: Mapping[tuple[TypeUrl, str], Refused] = field(default_factory=dict)
 
@@ -185,6 +187,7 @@ class Feedback:
             gateway=gateway,
             resources=self._resources.get(gateway),
             proxies=tuple(ledger.node_id for ledger in ledgers),
+            behind=tuple(ledger.node_id for ledger in ledgers if any(ledger.open.values())),
             pending=MappingProxyType(pending),
             rejected=MappingProxyType(
                 {

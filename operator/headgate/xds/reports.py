@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 import grpc.aio
@@ -31,7 +32,9 @@ class Reports:
         self, on_change: Callable[[str], None] = lambda _: None, on_success: Callable[[str], None] = lambda _: None
     ) -> None:
         self._on_change, self._on_success = on_change, on_success
-        self._streams: dict[str, dict[int, dict[str, SectionReport]]] = {}
+        #: By gateway, stream and section: the report, and when it came in.
+        self._streams: dict[str, dict[int, dict[str, tuple[SectionReport, datetime]]]] = {}
+        self._nodes: dict[int, str] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve it on this server (`XdsServer(add_services=[reports.add_to])`)."""
@@ -41,26 +44,32 @@ class Reports:
         """By gateway and section id, what each connected proxy said last."""
         found: dict[tuple[str, str], list[observations.SectionReport]] = {}
         for gateway, streams in self._streams.items():
-            for reports in streams.values():
-                for section, report in reports.items():
-                    found.setdefault((gateway, section), []).append(section_report(report))
+            for stream, reports in streams.items():
+                node = self._nodes.get(stream, "")
+                for section, (report, heard) in reports.items():
+                    found.setdefault((gateway, section), []).append(section_report(report, node, heard))
         return MappingProxyType({key: tuple(reports) for key, reports in found.items()})
 
     def take(self, gateway: str, stream: int, report: SectionReport) -> None:
         """One report; an older one than what is known is dropped."""
         known = self._streams.setdefault(gateway, {}).setdefault(stream, {})
-        before = known.get(report.section)
+        before, _ = known.get(report.section, (None, None))
         if before is not None and before.at > report.at:
             return
-        known[report.section] = report
+        known[report.section] = (report, datetime.now(UTC))
         if report.failures < report.calls and not report.in_a_row:
             self._on_success(report.section)
         # The moment of the report is told nowhere: without another difference it is no news.
         if before is None or replace(before, at=report.at) != report:
             self._on_change(gateway)
 
+    def know(self, stream: int, node: str) -> None:
+        """By which node id the proxy of a stream is known."""
+        self._nodes[stream] = node
+
     def forget(self, gateway: str, stream: int) -> None:
         """The proxy has gone: what it said is no longer so."""
+        self._nodes.pop(stream, None)
         streams = self._streams.get(gateway, {})
         if streams.pop(stream, None):
             self._on_change(gateway)
@@ -80,6 +89,9 @@ class _Servicer(als_pb2_grpc.AccessLogServiceServicer):
         stream = id(context)
         try:
             async for message in requests:
+                # Once, at the beginning. A name that its certificate doesn't prove is no name.
+                if message.identifier.node.id.startswith(f"{gateway}/"):
+                    self._reports.know(stream, message.identifier.node.id)
                 for entry in message.http_logs.log_entry:
                     metadata = entry.common_properties.metadata.filter_metadata
                     if FILTER not in metadata:
