@@ -83,6 +83,8 @@ class Store:
         #: Declared in a version that is not, or not yet, the last good one; and data that is gone but for its last good one.
         self._unproven: set[ObjectRef] = set()
         self._ghosts: set[ObjectRef] = set()
+        #: Objects of ours whose last good version is another one, or gone, since `changed_goods` was asked.
+        self._regood: set[ObjectRef] = set()
         self._dirty = asyncio.Event()
         self.sequence = 0
 
@@ -113,6 +115,7 @@ class Store:
         self._unproven.discard(ref)
         if ref.key in self._objects[ref.kind].items:
             self._objects[ref.kind].remove(ref.key)
+            self._regood.add(ref)
             self._mark()
 
     def replace(self, kind: str, puts: Iterable[Put], as_of: int | None = None) -> None:
@@ -197,6 +200,28 @@ class Store:
             if declared.last_good is not None:
                 yield Good(declared.ref, declared.last_good_revision, declared.last_good)
 
+    def good(self, ref: ObjectRef) -> Good | None:
+        """The last good version of an object, if it is declared and has one."""
+        declared = self._objects[ref.kind].items.get(ref.key)
+        if declared is None or declared.last_good is None:
+            return None
+        return Good(ref, declared.last_good_revision, declared.last_good)
+
+    def changed_goods(self) -> set[ObjectRef]:
+        """The objects whose last good version is another one, or gone, since this was asked last. For one caller."""
+        found, self._regood = self._regood, set()
+        return found
+
+    def adopt(self, good: Good) -> bool:
+        """Another replica's last good version of an object that is declared and not good as it is; whether it was taken."""
+        shelf = self._objects[good.ref.kind]
+        declared = shelf.items.get(good.ref.key)
+        if declared is None or declared.last_good_revision in (declared.revision, good.revision):
+            return False
+        shelf.put(good.ref.key, replace(declared, last_good=good.version, last_good_revision=good.revision))
+        self._mark()
+        return True
+
     # What the compile loop calls
 
     async def changed(self) -> None:
@@ -232,6 +257,7 @@ class Store:
             return False
         if declared.last_good_revision != revision:
             shelf.put(ref.key, replace(declared, last_good=declared.current, last_good_revision=revision))
+            self._regood.add(ref)
         return True
 
     def _keep_data(self, ref: ObjectRef, revision: str) -> bool:

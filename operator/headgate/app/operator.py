@@ -26,6 +26,7 @@ from headgate.control.election import Timings
 from headgate.kube.access import Access
 from headgate.kube.client import Api
 from headgate.kube.elector import Elector, Leadership, identity
+from headgate.kube.goods import Goods
 from headgate.kube.scope import Scope
 from headgate.kube.source import KubeSource, Times
 from headgate.kube.status import StatusWriter
@@ -103,7 +104,10 @@ class Operator:
         options = self._options
         self._tls = tls
         self._store = Store(options.settings)
-        self._source = KubeSource(api, options.access, self._store, options.scope, options.times, self._said)
+        self._goods = Goods(api, options.lease.namespace, self._store)
+        self._source = KubeSource(
+            api, options.access, self._store, options.scope, options.times, self._said, self._goods.recall
+        )
         self._statuses = StatusWriter(api, self._source.seen)
         self._reports = Reports(self._wake)
         self._xds = XdsServer(tls, on_feedback=self._wake, add_services=[self._reports.add_to])
@@ -173,6 +177,7 @@ class Operator:
         """What is done by the replica that leads, and by no other."""
         return {
             "statuses": self._statuses.run,
+            "last-good": self._goods.run,
         }
 
     def _said(self, ref: ObjectRef) -> None:
@@ -183,6 +188,7 @@ class Operator:
             self._engine.wake()
 
     def _planned(self, plan: Plan) -> None:
+        self._goods.proven()
         _log.debug("operator.planned", gateways=len(plan.gateways), objects=len(plan.verdicts))
 
     def _look(self, outlook: Outlook) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -26,7 +26,7 @@ from headgate.kube.resources import NAMESPACES, OURS, Resource
 from headgate.kube.scope import Scope
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
-from headgate.store import Store
+from headgate.store import Good, Store
 
 _log = structlog.stdlib.get_logger("headgate.kube")
 _NOT_FOUND, _GONE = 404, 410
@@ -54,7 +54,8 @@ class Counts:
 
 
 class KubeSource:
-    """Feeds `store`. `on_said` is called with each object whose status was found other than it was known."""
+    """Feeds `store`. `on_said` is called with each object whose status was found other than it was known. `recall` gives what
+    was good before this start, when everything has been listed; an ApiProblem of it has everything listed once more."""
 
     def __init__(
         self,
@@ -64,7 +65,9 @@ class KubeSource:
         scope: Scope | None = None,
         times: Times | None = None,
         on_said: Callable[[ObjectRef], None] = lambda _: None,
+        recall: Callable[[Callable[[ObjectRef], Seen | None]], Awaitable[Iterable[Good]]] | None = None,
     ) -> None:
+        self._recall = recall
         self._api, self._store, self._scope = api, store, scope or Scope()
         self._times, self._on_said = times or Times(), on_said
         self._objects: dict[str, Index[Seen]] = {kind: Index() for kind in OURS}
@@ -135,6 +138,7 @@ class KubeSource:
             found = seen(ref, document)
             index.put(ref, version, found)
             self.counts.news += 1
+            _log.debug("kube.heard", ref=ref, version=version)
             self._store.put(found.put)
             self._tell(ref, before, found)
 
@@ -177,6 +181,12 @@ class KubeSource:
         for kind, resource in OURS.items():
             for namespace in self._scope.listed:
                 await self._list(kind, resource, namespace)
+        if not self._listed.is_set():
+            # Nothing is in the Store yet, and no hint has come: last good versions go first.
+            if self._recall is not None:
+                self._store.restore(await self._recall(self.seen))
+            for kind in OURS:
+                self._fill(kind)
         self._statuses = None if self._listed.is_set() else self._statuses
 
     async def _list(self, kind: str, resource: Resource, namespace: str | None) -> None:
@@ -193,10 +203,15 @@ class KubeSource:
                 if number % _BATCH == 0:
                     await asyncio.sleep(0)
         index.finish(listing, version, namespace)
-        # What the index has now is what counts: hints that were newer than the listing are in it.
-        self._store.replace(kind, (each.put for _, each in index), as_of=self._store.sequence)
+        if self._listed.is_set():
+            self._fill(kind)
         for ref in told:
             self._on_said(ref)
+
+    def _fill(self, kind: str) -> None:
+        """What the index has now is what counts: hints that were newer than the listing are in it."""
+        puts = (each.put for _, each in self._objects[kind])
+        self._store.replace(kind, puts, as_of=self._store.sequence)
 
     def _read(self, index: Index[Seen], listing: Listing[Seen], kind: str, document: Document) -> ObjectRef | None:
         """One object of a listing; its reference if its status is other than was known."""
