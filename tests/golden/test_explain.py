@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from headgate.cli.explaining import Question, command
-from headgate.standalone.state import StateDirectory
 
 EXPLAIN = Path(__file__).parent / "explain"
 CASES = sorted(EXPLAIN.glob("*.yaml"))
@@ -19,8 +18,7 @@ CASES = sorted(EXPLAIN.glob("*.yaml"))
 
 def said(case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **asked: str) -> str:
     monkeypatch.chdir(EXPLAIN)
-    state = StateDirectory(Path("/nonexistent"))
-    command(Question("upstream", "api", state, folder=Path(case.name), **asked))
+    command(Question("upstream", "api", Path(case.name), **asked))
     return capsys.readouterr().out
 
 

@@ -35,7 +35,8 @@ class Cut:
 class Live:
     """What is known beyond the declarations. `in_force`: whether what is shown counts; `sure`: True for yes, False for no.
     `circuits`: by section, where a breaker is not closed. `notes`: what else has to be said. `numbered`:
-    whether generations mean anything."""
+    whether generations mean anything. `standing`: each condition of the status, how it stands and why. `remembered`: an
+    older version that is served in place of one that can't be would be known here."""
 
     in_force: str
     sure: bool | None = None
@@ -45,6 +46,8 @@ class Live:
     circuits: dict[str, Cut] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     numbered: bool = True
+    standing: tuple[tuple[str, str, str], ...] = ()
+    remembered: bool = True
 
 
 def lines(found: Explanation, live: Live, section: str | None) -> Iterator[list[Piece]]:
@@ -78,23 +81,30 @@ def _head(found: Explanation, live: Live) -> Iterator[list[Piece]]:
         ("gateway", found.gateway, ""),
         ("address", found.address, ""),
         ("in force", live.in_force, style),
-        ("values", _values(found, numbered=live.numbered), ""),
+        ("values", _values(found, live), ""),
         ("health", live.health, "bad" if live.health and not live.health.startswith(("Healthy", "Unknown")) else ""),
         ("circuit", live.circuit, "bad" if live.circuit.startswith("Open") else ""),
+        ("probe", found.probe, ""),
     ):
         if text:
             yield [("  ", ""), (name.ljust(_GROUP), ""), (text, how)]
+    for index, (name, how, why) in enumerate(live.standing):
+        said = f"{name.ljust(_NAME)}{how}{f', {why}' if why else ''}"
+        bad = "" if how.startswith("True") else "bad"
+        yield [("  ", ""), (("" if index else "status").ljust(_GROUP), ""), (said, bad)]
     for note in live.notes:
         yield [("  ", ""), ("note".ljust(_GROUP), ""), (note, "")]
 
 
-def _values(found: Explanation, *, numbered: bool) -> str:
-    declared = f"as declared (generation {found.generation})" if numbered else "as declared"
+def _values(found: Explanation, live: Live) -> str:
+    declared = f"as declared (generation {found.generation})" if live.numbered else "as declared"
     match found.shown:
         case Shown.CURRENT:
             return declared
         case Shown.LAST_GOOD:
             return f"the last good ones (generation {found.served}): {declared} it can't be served"
+        case Shown.UNSERVED if not live.remembered:
+            return f"{declared}, but it can't be served: the proxies go on with the last version that could, if there was one"
         case Shown.UNSERVED:
             return f"{declared}, but it can't be served, and nothing else is"
         case Shown.UNREADABLE:
@@ -192,6 +202,7 @@ def document(found: Explanation, live: Live, section: str | None) -> dict[str, A
         "inForceMessage": live.in_force,
         "health": live.health,
         "circuit": live.circuit,
+        "probe": found.probe,
         "notes": list(live.notes),
         "problems": [_problem(each) for each in live.problems],
         "sections": [_part(each, live) for each in found.sections if section in (None, each.name)],

@@ -1,7 +1,7 @@
-"""`headgate explain`: why an upstream is as it is, by the folder that a run serves or by any other.
+"""`headgate explain`: why an upstream is as it is, by the folder that a run serves, by any other, or by a cluster.
 
 What is declared is compiled anew, that one upstream only, with notes of where each value comes from. No secret's value is
-needed. Beside a run (or after one) its state directory says what the proxies made of it.
+needed. What the proxies made of it, the state directory of a run says, or the statuses in the cluster.
 """
 
 from __future__ import annotations
@@ -12,35 +12,40 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from headgate.api.kinds import POLICIES
 from headgate.cli.explained import Live, document, lines
 from headgate.cli.fail import Failure
 from headgate.cli.getting import kind_of
 from headgate.cli.inputs import profiles, read, secret_options, settings
+from headgate.cli.worlds import Cluster
 from headgate.compile.explanation import Explanation, explain
 from headgate.files.snapshot import snapshot
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
 from headgate.standalone.state import StateDirectory
 
-if TYPE_CHECKING:
-    from headgate.cli.served import Served
-
 #: What stands for the gateway's address where no run says it.
 _NOWHERE = ("127.0.0.1", 8080)
 
 
+class Source(Protocol):
+    """What serves what is declared."""
+
+    def live(self, found: Explanation) -> Live:
+        """What is known of an upstream beyond its declaration."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked for. `folder` None: what the run on `state` serves. `output` is text, json or yaml."""
+    """What was asked for, of which world. `output` is text, json or yaml. `secrets`: options, for a folder."""
 
     resource: str
     name: str
-    state: StateDirectory
+    world: Cluster | StateDirectory | Path
     namespace: str | None = None
-    folder: Path | None = None
     section: str | None = None
     output: str = "text"
     secrets: Sequence[str] = ()
@@ -71,25 +76,30 @@ def command(question: Question) -> None:
     return None
 
 
-def source(question: Question) -> tuple[Snapshot, Served | None]:
-    """What is declared; and the run that serves it, unless a folder was named."""
-    if question.folder is not None:
-        world = read(question.folder, secret_options(question.secrets))
+def source(question: Question) -> tuple[Snapshot, Source | None]:
+    """What is declared; and what serves it, unless it is a folder that was named."""
+    if isinstance(question.world, Path):
+        world = read(question.world, secret_options(question.secrets))
         for problem in world.problems:
             print(problem, file=sys.stderr)
         return snapshot(world, settings(_NOWHERE)), None
     if question.secrets:
-        raise Failure("--secret goes with -f: a run's own options are known", code=2)
+        raise Failure("--secret goes with -f: elsewhere values of Secrets are not needed", code=2)
+    if isinstance(question.world, Cluster):
+        from headgate.cli.clustered import Clustered
+
+        clustered = Clustered(question.world, kind_of(question.resource).names.kind, question.name, question.namespace)
+        return clustered.snapshot, clustered
     from headgate.cli.served import Served
 
-    served = Served(question.state)
+    served = Served(question.world)
     return served.snapshot, served
 
 
 def pick(question: Question, known: Iterable[ObjectRef]) -> ObjectRef:
     """The one object that is meant; Failure where there is none, or where there are several."""
     every = sorted(known)
-    where = f" in {question.folder}" if question.folder else ""
+    where = f" in {question.world}" if isinstance(question.world, Path) else ""
     found = [each for each in every if each.name == question.name and question.namespace in (None, each.namespace)]
     if len(found) > 1:
         names = ", ".join(each.namespace for each in found)
@@ -112,7 +122,7 @@ def _check_section(found: Explanation, section: str | None) -> None:
 
 
 def _of_folder(question: Question, found: Explanation) -> Live:
-    return Live(f"not asked: this is what {question.folder} means", problems=found.problems, numbered=False)
+    return Live(f"not asked: this is what {question.world} means", problems=found.problems, numbered=False)
 
 
 def show(every: Iterable[list[tuple[str, str]]]) -> None:

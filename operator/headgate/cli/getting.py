@@ -16,7 +16,7 @@ from headgate.api.kinds import KINDS
 from headgate.api.meta import Kind
 from headgate.cli.fail import Failure
 from headgate.cli.table import heads, lay, row, widths
-from headgate.standalone.process import ProcessId
+from headgate.cli.worlds import process_of
 from headgate.standalone.state import StateDirectory
 
 Entry = Mapping[str, Any]
@@ -58,17 +58,22 @@ def get(state: StateDirectory, question: Question) -> None:
     """Print once."""
     found = [entry for entry in _objects(state) if question.picks(entry)]
     _warn_if_over(state)
+    show(question, found)
+
+
+def show(question: Question, found: Sequence[Entry], world: str = "") -> None:
+    """Print what was found; `world`: where nothing was. Failure if it was asked for by its name and isn't there."""
     if question.name is not None and not found:
         where = f" in namespace {question.namespace}" if question.namespace else ""
-        raise Failure(f'{question.kind.names.plural} "{question.name}" not found{where}')
+        raise Failure(f'{question.kind.names.plural} "{question.name}" not found{where}{world}')
     if question.output in {"json", "yaml"}:
         print(_document(question, found), end="")
         return
     if not found:
         where = f" in namespace {question.namespace}" if question.namespace else ""
-        print(f"No resources found{where}.", file=sys.stderr)
+        print(f"No resources found{where}{world}.", file=sys.stderr)
         return
-    for line in _Printer(question, found).first(found):
+    for line in Printer(question, found).first(found):
         print(line)
 
 
@@ -76,7 +81,7 @@ def watch(state: StateDirectory, question: Question) -> None:
     """Print, then every change as it comes, until interrupted."""
     from watchfiles import watch as changes
 
-    printer: _Printer | None = None
+    printer: Printer | None = None
     before: dict[tuple[str, str], Entry] = {}
     was_alive = True
     seen: Iterator[object] = changes(
@@ -97,7 +102,7 @@ def watch(state: StateDirectory, question: Question) -> None:
         gone = [entry for key, entry in before.items() if key not in now]
         changed = [entry for key, entry in now.items() if before.get(key) != entry]
         if printer is None and changed:
-            printer = _Printer(question, changed)
+            printer = Printer(question, changed)
             lines = printer.first(changed)
         else:
             lines = printer.more(changed + gone) if printer else []
@@ -108,7 +113,9 @@ def watch(state: StateDirectory, question: Question) -> None:
             return
 
 
-class _Printer:
+class Printer:
+    """Lines of a table that goes on, or documents."""
+
     def __init__(self, question: Question, entries: Sequence[Entry]) -> None:
         self._question = question
         spread = len({entry["metadata"]["namespace"] for entry in entries}) > 1
@@ -152,13 +159,6 @@ def _objects(state: StateDirectory) -> list[Entry]:
         raise Failure(f"{state.status_file} is damaged: `headgate run` writes it anew") from None
 
 
-def process_of(state: StateDirectory) -> ProcessId | None:
-    """The run on a state directory, if it is alive."""
-    run = state.read(state.run_file)
-    process = ProcessId.from_json(run.get("process")) if isinstance(run, dict) else None
-    return process if process is not None and process.alive() else None
-
-
 def _warn_if_over(state: StateDirectory) -> None:
     if process_of(state) is not None:
         return
@@ -166,11 +166,11 @@ def _warn_if_over(state: StateDirectory) -> None:
     print(f"headgate run is not running on {state.root}: this is how things stood at {written}", file=sys.stderr)
 
 
-def _document(question: Question, found: list[Entry]) -> str:
+def _document(question: Question, found: Sequence[Entry]) -> str:
     body: Any = (
         found[0]
         if question.name is not None and len(found) == 1
-        else {"apiVersion": "v1", "kind": "List", "items": found}
+        else {"apiVersion": "v1", "kind": "List", "items": list(found)}
     )
     if question.output == "json":
         return json.dumps(body, indent=4, ensure_ascii=False) + "\n"

@@ -44,3 +44,14 @@ StateOption = Annotated[
         help="Where a run keeps what outlives it. Default: $XDG_STATE_HOME/headgate/default.",
     ),
 ]
+KubeconfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig",
+        metavar="FILE",
+        help="Ask the cluster of this kubeconfig. Default: $KUBECONFIG, the pod's service account, ~/.kube/config.",
+    ),
+]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", metavar="NAME", help="Ask the cluster of this context of the kubeconfig.")
+]

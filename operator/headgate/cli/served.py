@@ -6,7 +6,7 @@ by option are not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,10 +17,12 @@ from typing import Any
 from headgate.api.conditions import ConditionStatus
 from headgate.cli.explained import Cut, Live
 from headgate.cli.fail import Failure
-from headgate.cli.getting import process_of
 from headgate.cli.inputs import settings
+from headgate.cli.props import props
+from headgate.cli.said import Said, entries, refs_of
 from headgate.cli.table import age
-from headgate.compile.explanation import Explanation, Problem, Shown
+from headgate.cli.worlds import process_of
+from headgate.compile.explanation import Explanation, Shown
 from headgate.files.folder import Folder, FolderProblem
 from headgate.files.records import load
 from headgate.files.source import FolderSource
@@ -31,11 +33,8 @@ from headgate.simulate import pretend
 from headgate.standalone.state import StateDirectory
 from headgate.store import Store
 
-Entry = Mapping[str, Any]
 #: What stands for the value of a Secret that is known to the run alone.
 _PLACEHOLDER = SecretValue(b"known-to-the-run")
-#: Why what compile is content with is not with the proxies.
-_NOT_TAKEN = frozenset({"RejectedByProxy", "RenderFailed"})
 
 
 class Served:
@@ -77,15 +76,15 @@ class Served:
         given = list(self._given())
         if not given and not self.simulated:
             return found
-        props = _props()
-        fitting = {"tls.crt": props.certificate, "tls.key": props.private_key, "ca.crt": props.roots}
+        made_up = props()
+        fitting = {"tls.crt": made_up.certificate, "tls.key": made_up.private_key, "ca.crt": made_up.roots}
         data = dict(found.data)
         for ref, key in given:
             entry = data.get(ref, DataEntry(None))
             values = {**(entry.current.data if entry.current else {}), key: fitting.get(key, _PLACEHOLDER)}
             data[ref] = replace(entry, current=DataObject(ref, "given", MappingProxyType(values)))
         found = replace(found, data=MappingProxyType(data))
-        return pretend.fill(found, props, pretend.Memo()) if self.simulated else found
+        return pretend.fill(found, made_up, pretend.Memo()) if self.simulated else found
 
     def _given(self) -> Iterator[tuple[ObjectRef, str]]:
         """The Secrets, and their keys, that came by option."""
@@ -101,36 +100,24 @@ class Served:
     # What the run said
 
     @cached_property
-    def _said(self) -> Mapping[ObjectRef, Entry]:
+    def _said(self) -> Said:
         status = self._state.read(self._state.status_file)
-        entries = status.get("objects") if isinstance(status, dict) else None
-        found = {}
-        for each in entries if isinstance(entries, list) else ():
-            try:
-                meta = each["metadata"]
-                found[ObjectRef(each["kind"], meta["namespace"], meta["name"])] = each
-            except (KeyError, TypeError):
-                continue
-        return found
-
-    def condition(self, ref: ObjectRef, kind: str) -> Entry:
-        """A condition as the run last said it; empty if it didn't."""
-        found = self._said.get(ref, {}).get("status", {}).get("conditions", ())
-        return next((each for each in found if each.get("type") == kind), {})
+        found = status.get("objects") if isinstance(status, dict) else None
+        return Said(entries(found if isinstance(found, list) else ()))
 
     def live(self, found: Explanation) -> Live:
         """What is known of an upstream beyond its declaration."""
-        refs = _refs(found)
+        refs = refs_of(found)
         changed = self._changed(refs)
-        status = self._said.get(found.ref, {}).get("status", {})
         in_force, sure = self._in_force(found, changed)
         return Live(
             in_force=in_force,
             sure=sure,
-            health=self._health(found.ref, status),
-            circuit=status.get("circuit", ""),
-            problems=tuple(self._problems(found, refs, fresh=not self.alive or bool(changed))),
+            health=self._said.health(found.ref),
+            circuit=self._said.status(found.ref).get("circuit", ""),
+            problems=tuple(self._said.problems(found, refs, fresh=not self.alive or bool(changed))),
             circuits=self._circuits(found),
+            standing=self._said.standing(found.ref, datetime.now(UTC)) if self.alive else (),
             notes=tuple(self._notes(refs, changed)),
         )
 
@@ -147,7 +134,7 @@ class Served:
         return words
 
     def _in_force(self, found: Explanation, changed: list[str]) -> tuple[str, bool | None]:
-        programmed = self.condition(found.ref, "Programmed")
+        programmed = self._said.condition(found.ref, "Programmed")
         if not self.alive:
             return f"not known: headgate run is not running on {self._state.root}", None
         if changed:
@@ -156,32 +143,6 @@ class Served:
             return "yes: every proxy has it", True
         message = programmed.get("message") or "the run has not said so yet"
         return f"{'no' if programmed.get('status') == ConditionStatus.FALSE.value else 'not known'}: {message}", False
-
-    def _health(self, ref: ObjectRef, status: Entry) -> str:
-        health, message = status.get("health", ""), self.condition(ref, "Healthy").get("message", "")
-        return f"{health}: {message}" if message else str(health)
-
-    def _problems(self, found: Explanation, refs: Iterable[ObjectRef], *, fresh: bool) -> Iterator[Problem]:
-        """The run's own words where they are of what is shown; of policies compile knows which targets are meant."""
-        own = {found.ref, ObjectRef("IntegrationGateway", *found.gateway.split("/", 1)) if found.gateway else found.ref}
-        if fresh or found.ref not in self._said:
-            yield from found.problems
-            return
-        for ref in sorted(own, key=lambda each: each.kind, reverse=True):
-            for kind in ("Accepted", "ResolvedRefs"):
-                for problem in self._wrong(ref, kind):
-                    # Compile says the same, and one by one.
-                    yield next((each for each in found.problems if each.message == problem.message), problem)
-        yield from (each for each in found.problems if each.ref not in own)
-        for ref in refs:
-            if ref not in own and self.condition(ref, "Programmed").get("reason") in _NOT_TAKEN:
-                yield from self._wrong(ref, "Programmed")
-
-    def _wrong(self, ref: ObjectRef, kind: str) -> Iterator[Problem]:
-        found = self.condition(ref, kind)
-        if found and found.get("status") != ConditionStatus.TRUE.value:
-            status = ConditionStatus(found["status"])
-            yield Problem(ref, kind, status, str(found.get("reason", "")), str(found.get("message", "")))
 
     def _circuits(self, found: Explanation) -> dict[str, Cut]:
         """The breakers that are not closed, by section."""
@@ -208,18 +169,3 @@ class Served:
         if self.simulated:
             yield "providers are simulated: calls go to this machine, with made-up keys"
         yield from (str(each) for each in self._source.world.problems if each.ref is None or each.ref in refs)
-
-
-def _props() -> pretend.Props:
-    """What stands for values that the run has and this command has not: fit to be used, and good for nothing."""
-    from headgate.simulate.certificates import Authority
-
-    authority = Authority("headgate explain")
-    own = authority.server("headgate.invalid")
-    return pretend.Props({}, SecretValue(own.chain_pem), SecretValue(own.key_pem), SecretValue(authority.pem))
-
-
-def _refs(found: Explanation) -> list[ObjectRef]:
-    """All objects that an explanation is made of."""
-    gateway = [ObjectRef("IntegrationGateway", *found.gateway.split("/", 1))] if found.gateway else []
-    return [found.ref, *gateway, *(each.policy for each in found.policies)]

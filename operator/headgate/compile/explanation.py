@@ -18,6 +18,7 @@ from headgate.compile import policies as policies_
 from headgate.compile import spelling
 from headgate.compile.effective import GROUPS, Row, attachment, rows
 from headgate.compile.origins import Notes
+from headgate.compile.sections import DEFAULT
 from headgate.compile.world import Examined, examine
 from headgate.model.matches import RequestMatch
 from headgate.model.plan import Route
@@ -92,7 +93,8 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One upstream. `served`: the generation that the values are of. `gateway` is empty where there is none."""
+    """One upstream. `served`: the generation that the values are of. `gateway` is empty where there is none. `probe`: what
+    is asked of the provider, and how often."""
 
     ref: ObjectRef
     shown: Shown
@@ -101,6 +103,7 @@ class Explanation:
     provider: str = ""
     gateway: str = ""
     address: str = ""
+    probe: str = ""
     problems: tuple[Problem, ...] = ()
     sections: tuple[Part, ...] = ()
     policies: tuple[Stand, ...] = ()
@@ -123,6 +126,7 @@ def explain(snapshot: Snapshot, key: str, profiles: Profiles = BUILT_IN) -> Expl
         provider=verdict.provider,
         gateway=gateway.key if gateway else "",
         address=verdict.address,
+        probe=_probe(found),
         problems=tuple(_problems(found, verdict, gateway, related)),
         sections=tuple(
             Part(each.name, *_routes(notes.routes, each.name), tuple(rows(each, notes))) for each in notes.sections
@@ -136,6 +140,19 @@ def _shown(found: Examined) -> Shown:
     if outcome.in_force is not None:
         return Shown.CURRENT if outcome.in_force is outcome.current else Shown.LAST_GOOD
     return Shown.UNREADABLE if found.notes is None else Shown.UNSERVED
+
+
+def _probe(found: Examined) -> str:
+    """In the words of a status; empty where no version can be served."""
+    version = found.outcome.in_force
+    if version is None or version.upstream is None:
+        return ""
+    probe = version.upstream.probe
+    if probe is None:
+        return "none"
+    where = "" if probe.section == DEFAULT else f", as section {probe.section}"
+    # The query may say more than is to be shown.
+    return f"{probe.method} {probe.path.partition('?')[0]} every {spelling.duration(probe.interval)}{where}"
 
 
 def _gateway(found: Examined, declared: Declared[Any]) -> ObjectRef | None:

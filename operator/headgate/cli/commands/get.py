@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from headgate.cli import completing
-from headgate.cli.options import StateOption
+from headgate.cli.options import ContextOption, KubeconfigOption, StateOption
 
 
 class GetOutput(StrEnum):
@@ -22,6 +22,7 @@ Examples:
   headgate get upstreams
   headgate get upstreams -o wide -w
   headgate get ratelimits -n shop -o yaml
+  headgate get upstreams -A --context production
 """
 
 
@@ -38,7 +39,8 @@ def get(
         str | None, typer.Argument(metavar="NAME", help="Only this one.", autocompletion=completing.names)
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Only this namespace. Default: all.")
+        str | None,
+        typer.Option("--namespace", "-n", help="Only this namespace. Default: all; in a cluster, the context's."),
     ] = None,
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="All namespaces, with a column for them.")
@@ -46,19 +48,26 @@ def get(
     output: Annotated[GetOutput | None, typer.Option("--output", "-o", help="How to print.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on printing what changes.")] = False,
     state_dir: StateOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
 ) -> None:
     """Show how every API and policy is doing.
 
-    What the run on the state directory last said is shown, with and after the run alike.
+    Asked is a standalone run that is alive, or --state-dir names (then what it last said, also after it); else the cluster
+    of the kubeconfig, with your own rights.
     """
     from headgate.cli import getting as command
-    from headgate.standalone.state import StateDirectory, default_directory
+    from headgate.cli.worlds import Cluster, Named, served
 
-    state = StateDirectory(state_dir or default_directory())
+    world = served(Named(state_dir, kubeconfig, context))
     question = command.Question(
         command.kind_of(resource), name, None if all_namespaces else namespace, all_namespaces, output or ""
     )
-    if watch:
-        command.watch(state, question)
+    if isinstance(world, Cluster):
+        from headgate.cli.getting_cluster import get as of_cluster
+
+        of_cluster(world, question, watch=watch)
+    elif watch:
+        command.watch(world, question)
     else:
-        command.get(state, question)
+        command.get(world, question)
