@@ -169,7 +169,9 @@ def objects(cluster: Cluster, gateway: Gateway, authority: CertificateAuthority)
     for each in gateway_objects(gateway, inputs, FLEET):
         yield each.document()
     for upstream in gateway.upstreams.values():
-        yield upstream_service(upstream.ref, uid("upstream", "api"), gateway.ref, FLEET).document()
+        service = upstream_service(upstream, uid("upstream", "api"), gateway, FLEET)
+        assert service is not None
+        yield service.document()
 
 
 def control_plane(authority: str) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from headgate.infra.bootstrap import LIVE_PATH, PodLife, in_pod, pod_life
 from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
-from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings
+from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings, Resources
 from headgate.model.plan import Gateway, Listener
 
 _ENVOY: Final = "/usr/local/bin/envoy"
@@ -89,7 +89,6 @@ def _spread(owner: Owner, key: str) -> Document:
 def _container(
     owner: Owner, listener: Listener, life: PodLife, inputs: GatewayInputs, settings: InfraSettings
 ) -> Document:
-    resources = settings.resources
     return {
         "name": "envoy",
         "image": settings.image,
@@ -101,10 +100,7 @@ def _container(
             {"name": LISTENER_PORT_NAME, "containerPort": listener.port, "protocol": "TCP"},
             {"name": "pod", "containerPort": life.port, "protocol": "TCP"},
         ],
-        "resources": {
-            "requests": {"cpu": f"{resources.cpu_millis}m", "memory": _memory(resources.memory_bytes)},
-            "limits": {"memory": _memory(resources.memory_bytes)},
-        },
+        "resources": _resources(settings.resources),
         **_probes(listener, life, inputs),
         "lifecycle": {"preStop": {"httpGet": _get(life.drain_path, life.port)}},
         "securityContext": {
@@ -148,6 +144,14 @@ def _probes(listener: Listener, life: PodLife, inputs: GatewayInputs) -> Documen
 
 def _get(path: str, port: int | str) -> dict[str, Any]:
     return {"path": path, "port": port, "scheme": "HTTP"}
+
+
+def _resources(resources: Resources) -> Document:
+    limits = {"memory": _memory(resources.memory_bytes)}
+    if resources.cpu_limit_millis is not None:
+        limits["cpu"] = f"{resources.cpu_limit_millis}m"
+    request = resources.memory_request_bytes or resources.memory_bytes
+    return {"requests": {"cpu": f"{resources.cpu_millis}m", "memory": _memory(request)}, "limits": limits}
 
 
 def _memory(size: int) -> str:

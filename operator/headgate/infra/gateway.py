@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headgate.infra.deployment import deployment
+from headgate.infra.fleet import own
 from headgate.infra.identity import identity_secret, service_account
 from headgate.infra.manifest import Manifest, Owner
 from headgate.infra.network import network_policy, service
@@ -25,6 +26,7 @@ KINDS = (
 
 def gateway_objects(gateway: Gateway, inputs: GatewayInputs, settings: InfraSettings) -> tuple[Manifest, ...]:
     """In the order in which they are best applied: the policy before the pods that it is for."""
+    settings = own(gateway.fleet, settings)
     owner = Owner(gateway.ref, inputs.uid)
     found = [service_account(owner)]
     if inputs.identity is not None:
@@ -33,6 +35,6 @@ def gateway_objects(gateway: Gateway, inputs: GatewayInputs, settings: InfraSett
         found.append(network_policy(owner, gateway, settings))
     found += [service(owner, gateway.listener), disruption_budget(owner)]
     if settings.scaling.automatic:
-        found.append(autoscaler(owner, settings.scaling))
+        found.append(autoscaler(owner, settings.scaling, inputs.min_replicas))
     found.append(deployment(owner, gateway, inputs, settings))
     return tuple(found)

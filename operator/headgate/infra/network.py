@@ -25,11 +25,11 @@ _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 def service(owner: Owner, listener: Listener) -> Manifest:
     """On the scheme's own port, which a call by a bare name goes to, and on the listener's."""
     pods = selector(owner.ref)
-    spec: Document = {"type": "ClusterIP", "selector": pods, "ports": _service_ports(listener)}
+    spec: Document = {"type": "ClusterIP", "selector": pods, "ports": service_ports(listener)}
     return manifest(owner, "v1", "Service", child_name(owner.ref.name), gateway_labels(owner.ref), spec=spec)
 
 
-def _service_ports(listener: Listener) -> list[Document]:
+def service_ports(listener: Listener) -> list[Document]:
     own = HTTPS_PORT if listener.certificate is not None else HTTP_PORT
     names = (
         {own: listener.scheme, listener.port: LISTENER_PORT_NAME} if listener.port != own else {own: listener.scheme}

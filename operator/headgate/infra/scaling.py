@@ -18,13 +18,14 @@ def disruption_budget(owner: Owner) -> Manifest:
     return manifest(owner, "policy/v1", "PodDisruptionBudget", name, gateway_labels(owner.ref), spec=spec)
 
 
-def autoscaler(owner: Owner, scaling: Scaling) -> Manifest:
-    """By CPU, in absolute numbers: a share of what is requested would change its meaning with the request."""
+def autoscaler(owner: Owner, scaling: Scaling, asked: int | None = None) -> Manifest:
+    """By CPU, in absolute numbers: a share of what is requested would change its meaning with the request. `asked`: so many
+    proxies are wanted for another reason, as far as the bounds allow."""
     name = child_name(owner.ref.name)
     cpu = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": f"{scaling.cpu_millis}m"}}
     spec: Document = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-        "minReplicas": scaling.least,
+        "minReplicas": min(max(scaling.least, asked or 0), scaling.most),
         "maxReplicas": scaling.most,
         "metrics": [{"type": "Resource", "resource": cpu}],
         "behavior": {

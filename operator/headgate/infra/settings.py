@@ -1,6 +1,6 @@
 """What the objects are made from besides the Plan, and every number in them, each with its reason.
 
-Some of it will be a gateway's own to say; until then it is the installation's.
+What a gateway's owner says in its spec goes before what the installation says here: `infra.fleet.own`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ class Resources:
 
     #: What an idle proxy of a few upstreams takes, with some room; it has one worker, so it never takes much over 1000.
     cpu_millis: int = 100
-    #: Requested and at the same time the limit, so that a node never takes it back. Envoy needs about 60 KiB for each
+    #: The limit, and usually requested too, so that a node never takes it back. Envoy needs about 60 KiB for each
     #: section of an upstream: this is room for some thousands.
     memory_bytes: int = 512 << 20
+    #: None: there is none.
+    cpu_limit_millis: int | None = None
+    #: None: as much as the limit.
+    memory_request_bytes: int | None = None
 
     @property
     def heap_bytes(self) -> int:
@@ -50,6 +54,9 @@ class Scaling:
     #: Average over the proxies. A proxy's one worker is worth 1000: there is room for the two minutes or so that an
     #: autoscaler needs to see a rise and have new pods ready.
     cpu_millis: int = 600
+    #: Calls in flight, likewise an average. Slow calls and streams cost hardly any CPU, but each one costs buffers, and is cut
+    #: off when its proxy dies.
+    in_flight: int = 500
     #: Seconds: a lull has to last so long before a proxy goes. The API's own default.
     calm: int = 300
 
@@ -128,13 +135,15 @@ class GatewayInputs:
 
     `uid`: of the IntegrationGateway. `bootstrap`: the document of `xds.bootstrap.render`; its node id is replaced in each
     pod by `NAMESPACE/NAME/POD`. `ready_path`: what the listener answers with 200 once it has all its configuration.
-    `identity` None: the Secret is left as it is.
+    `identity` None: the Secret is left as it is. `min_replicas`: so many proxies at least are asked for by the calls in flight;
+    it moves the autoscaler's floor within the gateway's own bounds. None: nothing is known of them.
     """
 
     uid: str
     bootstrap: str
     ready_path: str
     identity: Identity | None = None
+    min_replicas: int | None = None
 
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from headgate.model.fleet import Fleet, PodTemplate
 from headgate.model.matches import RequestMatch
 from headgate.model.plan import HeaderRules
 from headgate.model.refs import ObjectRef
@@ -46,4 +47,4 @@ def plain(value: Any) -> Any:
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value in ((), "") or value == HeaderRules()
+    return value is None or value in ((), "") or value in (HeaderRules(), Fleet(), PodTemplate())

@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from headgate.model.answers import AnswerMark, BodyHint, ResetHeader, StatusRange
+from headgate.model.fleet import Fleet, ServiceMode
 from headgate.model.matches import RequestMatch
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
@@ -338,6 +339,7 @@ class Upstream:
     authorities: tuple[str, ...]
     #: None: nobody asks.
     probe: Probe | None = None
+    service_mode: ServiceMode = ServiceMode.EXTERNAL_NAME
 
     @property
     def key(self) -> str:
@@ -405,6 +407,7 @@ class Gateway:
     listener: Listener
     upstreams: Mapping[str, Upstream]
     secrets: Mapping[str, SecretMaterial] = field(default_factory=lambda: MappingProxyType({}))
+    fleet: Fleet = field(default_factory=Fleet)
 
     @property
     def key(self) -> str:

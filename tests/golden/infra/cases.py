@@ -13,6 +13,7 @@ from headgate.compile.world import compile_snapshot
 from headgate.envoy.listener import READY_PATH
 from headgate.files.folder import Folder
 from headgate.files.snapshot import snapshot
+from headgate.infra.fleet import own
 from headgate.infra.gateway import gateway_objects
 from headgate.infra.manifest import Manifest
 from headgate.infra.settings import (
@@ -81,7 +82,7 @@ def inputs(gateway: Gateway, settings: InfraSettings) -> GatewayInputs:
         instance="unnamed",
         xds_addresses=(f"headgate-xds.{settings.operator.namespace}.svc.{settings.cluster_domain}:18000",),
         identity_directory=Path(IDENTITY_DIRECTORY),
-        max_heap_bytes=settings.resources.heap_bytes,
+        max_heap_bytes=own(gateway.fleet, settings).resources.heap_bytes,
     )
     files = {name: SecretValue(KEY.encode()) for name in ("client.json", "roots.json")}
     identity = Identity(files, datetime(2026, 1, 1, 16, tzinfo=UTC), "0123456789abcdef")
@@ -100,4 +101,6 @@ def _objects(gateways: tuple[Gateway, ...], settings: InfraSettings) -> Iterator
     for gateway in gateways:
         yield from gateway_objects(gateway, inputs(gateway, settings), settings)
         for upstream in gateway.upstreams.values():
-            yield upstream_service(upstream.ref, uid(upstream.ref), gateway.ref, settings)
+            service = upstream_service(upstream, uid(upstream.ref), gateway, settings)
+            if service is not None:
+                yield service

@@ -23,7 +23,8 @@ from headgate.infra.manifest import Manifest, child_name, label_value
 from headgate.infra.network import host_names
 from headgate.infra.settings import Drain, GatewayInputs, InfraSettings, Scaling
 from headgate.infra.upstream import upstream_service
-from headgate.model.plan import Gateway, Listener
+from headgate.model.fleet import ServiceMode
+from headgate.model.plan import Gateway, Listener, Upstream
 from headgate.model.refs import ObjectRef
 
 #: As the API server has it for Services (RFC 1035).
@@ -179,10 +180,27 @@ def test_names_that_differ_stay_different() -> None:
     assert child_name("edge") == "edge-headgate"
 
 
+def _at_my_edge(**changes: Any) -> tuple[Gateway, Upstream]:
+    at = a_gateway()
+    (api,) = at.upstreams.values()
+    return replace(at, ref=ObjectRef("IntegrationGateway", "platform", "my.edge")), replace(api, **changes)
+
+
+def test_an_upstream_may_have_a_service_with_an_address_or_none() -> None:
+    here, api = _at_my_edge(service_mode=ServiceMode.NONE)
+    assert upstream_service(api, "u", here, USUAL) is None
+    found = upstream_service(replace(api, service_mode=ServiceMode.CLUSTER_IP), "u", here, USUAL)
+    assert found is not None
+    spec = found.document()["spec"]
+    assert (spec["type"], [each["port"] for each in spec["ports"]]) == ("ClusterIP", [80, 8080])
+    assert "selector" not in spec
+
+
 def test_an_upstreams_service_leads_to_its_gateways() -> None:
-    ref, at = ObjectRef("UpstreamService", "shop", "gemini"), ObjectRef("IntegrationGateway", "platform", "my.edge")
-    found = upstream_service(ref, "u", at, replace(USUAL, cluster_domain="c.example")).document()
-    assert found["spec"] == {
+    here, api = _at_my_edge()
+    found = upstream_service(api, "u", here, replace(USUAL, cluster_domain="c.example"))
+    assert found is not None
+    assert found.document()["spec"] == {
         "type": "ExternalName",
         "externalName": f"{child_name('my.edge')}.platform.svc.c.example",
     }
