@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from headgate.xds.pki import SERVER_ID, Credential, write_private
+from headgate.xds.pki import SERVER_ID, Credential
+from headgate.xds.storage import write_private
 
 CLIENT_FILE = "client.json"
 ROOTS_FILE = "roots.json"

@@ -1,34 +1,36 @@
-"""Who is who on the xDS port: a small certificate authority in a directory, and the certificates it issues.
+"""Who is who on the xDS port: a small certificate authority, and the certificates it issues.
 
 The server proves to be `spiffe://headgate/xds`, a proxy to belong to one gateway: `spiffe://headgate/gateway/NAMESPACE/NAME`.
 Certificates are short-lived; `renew_at` says when to issue the next. A rotation of the authority itself has three steps,
 each safe to repeat: `begin_rotation` makes the new root known (the bundle holds both), `complete_rotation` signs with it,
 `retire` drops the old one once no certificate of it is in use.
 
-One process writes a directory; others may read it at any time, since every file is replaced atomically (0600).
-`ServerTls` may be read from any thread.
+Its roots and keys are in a `Storage`. `ServerTls` may be read from any thread.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from headgate.xds.storage import Directory, Storage
 
 TRUST_DOMAIN = "headgate"
 SERVER_ID = f"spiffe://{TRUST_DOMAIN}/xds"
 _GATEWAY_PREFIX = f"spiffe://{TRUST_DOMAIN}/gateway/"
 #: Clocks differ: a certificate is valid from a little before it was made.
 _SKEW = dt.timedelta(minutes=5)
+
+#: In the storage: the root that signs, the one that will, and those that did; the first two with their keys.
+SIGNER, COMING, RETIRED = "authority.pem", "next.pem", "retired.pem"
 
 Clock = Callable[[], dt.datetime]
 
@@ -77,7 +79,7 @@ class Credential:
 @dataclass(frozen=True, slots=True)
 class _Root:
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = field(repr=False)
 
     @property
     def pem(self) -> bytes:
@@ -85,30 +87,43 @@ class _Root:
 
 
 class CertificateAuthority:
-    """The authority kept in `directory`; made there if absent. Raises OSError, or ValueError for a damaged file."""
+    """The authority kept in `storage` (a path: that directory); made there if absent. Raises OSError, or ValueError for what
+    is damaged. Nothing else may write there, but for `reload`."""
 
     def __init__(
         self,
-        directory: Path,
+        storage: Path | Storage,
         *,
         root_lifetime: dt.timedelta = dt.timedelta(days=3650),
         leaf_lifetime: dt.timedelta = dt.timedelta(hours=24),
         clock: Clock = utc_now,
     ) -> None:
-        self._directory = directory
+        self._storage: Storage = Directory(storage) if isinstance(storage, Path) else storage
         self._root_lifetime = root_lifetime
         self._leaf_lifetime = leaf_lifetime
         self._clock = clock
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._next = self._load("next.pem")
-        signer = self._load("authority.pem")
+        self._next: _Root | None = None
+        self._retired: list[x509.Certificate] = []
+        self._signer = self._read()
+
+    @property
+    def leaf_lifetime(self) -> dt.timedelta:
+        """How long what it issues is good for."""
+        return self._leaf_lifetime
+
+    def reload(self) -> None:
+        """Take what is in the storage now. Raises ValueError for what is damaged, and stays as it was."""
+        self._signer = self._read()
+
+    def _read(self) -> _Root:
+        coming, signer, retired = self._load(COMING), self._load(SIGNER), self._storage.read(RETIRED)
+        self._retired = x509.load_pem_x509_certificates(retired) if retired else []
         if signer is None:
-            signer = self._make("authority.pem")
-        self._signer = signer
-        if self._next is not None and self._next.certificate == signer.certificate:
-            self._next = None  # a crash came between the last two steps of complete_rotation
-        retired = directory / "retired.pem"
-        self._retired = x509.load_pem_x509_certificates(retired.read_bytes()) if retired.exists() else []
+            signer = self._make(SIGNER)
+        if coming is not None and coming.certificate == signer.certificate:
+            coming = None  # a crash came between the last two steps of complete_rotation
+        self._next = coming
+        return signer
 
     @property
     def roots_pem(self) -> bytes:
@@ -122,6 +137,26 @@ class CertificateAuthority:
         """When the signing root runs out; rotate well before."""
         return self._signer.certificate.not_valid_after_utc
 
+    @property
+    def began(self) -> dt.datetime:
+        """When the signing root began to be good."""
+        return self._signer.certificate.not_valid_before_utc
+
+    @property
+    def rotating(self) -> bool:
+        """Whether there is a next root."""
+        return self._next is not None
+
+    @property
+    def retiring(self) -> bool:
+        """Whether there are roots that no longer sign, and are trusted."""
+        return any(each.not_valid_after_utc > self._clock() for each in self._retired)
+
+    def knows(self, certificate_pem: bytes) -> bool:
+        """Whether this is the root that signs, or the next one."""
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        return certificate in (self._signer.certificate, self._next.certificate if self._next else None)
+
     def server(self, names: Iterable[str] = ()) -> Credential:
         """A server certificate for SERVER_ID and the DNS names and addresses given."""
         return self._leaf([SERVER_ID], names, ExtendedKeyUsageOID.SERVER_AUTH)
@@ -130,10 +165,14 @@ class CertificateAuthority:
         """A client certificate for the proxies of a gateway (`namespace/name`)."""
         return self._leaf([gateway_id(gateway)], (), ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def begin_rotation(self) -> None:
-        """Make the next root; from now on `roots_pem` holds both. Renew server and clients, so that all know both."""
-        if self._next is None:
-            self._next = self._make("next.pem")
+    def begin_rotation(self, given: bytes | None = None) -> None:
+        """Make the next root, or take the given one (PEM, with its key), in place of one that was to come; from now on
+        `roots_pem` holds both. Renew server and clients, so that all know both. Raises ValueError for what can't sign."""
+        if given is not None:
+            self._next = _root(given, "what was given")
+            self._store(COMING, self._next)
+        elif self._next is None:
+            self._next = self._make(COMING)
 
     def complete_rotation(self) -> None:
         """Sign with the next root. Only when every peer has the bundle that `begin_rotation` made."""
@@ -142,10 +181,10 @@ class CertificateAuthority:
         if self._signer.certificate not in self._retired:
             self._retired = [*self._retired, self._signer.certificate]
         self._write_retired()
-        self._store("authority.pem", self._next)
+        self._store(SIGNER, self._next)
         self._signer = self._next
         self._next = None
-        (self._directory / "next.pem").unlink(missing_ok=True)
+        self._storage.remove(COMING)
 
     def retire(self) -> None:
         """Trust the old roots no longer. Only a leaf lifetime after `complete_rotation`, or at once after a theft."""
@@ -155,23 +194,16 @@ class CertificateAuthority:
     def _write_retired(self) -> None:
         pem = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in self._retired)
         if pem:
-            write_private(self._directory / "retired.pem", pem)
+            self._storage.write(RETIRED, pem)
         else:
-            (self._directory / "retired.pem").unlink(missing_ok=True)
+            self._storage.remove(RETIRED)
 
     def _load(self, name: str) -> _Root | None:
-        path = self._directory / name
-        if not path.exists():
-            return None
-        pem = path.read_bytes()
-        key = serialization.load_pem_private_key(pem, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            msg = f"{path}: not an elliptic curve key"
-            raise ValueError(msg)
-        return _Root(x509.load_pem_x509_certificate(pem), key)
+        pem = self._storage.read(name)
+        return None if pem is None else _root(pem, name)
 
     def _store(self, name: str, root: _Root) -> None:
-        write_private(self._directory / name, root.pem + _key_pem(root.key))
+        self._storage.write(name, root.pem + _key_pem(root.key))
 
     def _make(self, name: str) -> _Root:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -207,7 +239,7 @@ class CertificateAuthority:
             .add_extension(_usage(ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+            .add_extension(_key_identifier(issuer.certificate), critical=False)
             .sign(issuer.key, hashes.SHA256())
         )
         return Credential(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key), begin, end)
@@ -237,18 +269,30 @@ class ServerTls:
         return ServerMaterial(self._authority.server(self._names), self._authority.roots_pem)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file atomically, readable by its owner only. A watcher sees one rename; a reader never half a file."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes it 0600
+def _root(pem: bytes, name: str) -> _Root:
+    """A certificate and its key; what else is in the PEM (a chain above it) is not needed: what signs is trusted itself."""
+    key = serialization.load_pem_private_key(pem, password=None)
+    certificate = x509.load_pem_x509_certificate(pem)
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise ValueError(f"{name}: neither an elliptic curve key nor an RSA key")
+    if certificate.public_key() != key.public_key():
+        raise ValueError(f"{name}: the key is not the certificate's")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        constraints = x509.BasicConstraints(ca=False, path_length=None)
+    if not constraints.ca:
+        raise ValueError(f"{name}: the certificate is not a CA's (cert-manager: isCA: true)")
+    return _Root(certificate, key)
+
+
+def _key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """As the issuer calls its own key, or verifiers would not find it."""
+    try:
+        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier(None, None, None)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -258,7 +302,7 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
