@@ -33,16 +33,16 @@ class World:
         self.store = Store(settings or Settings(listen=("127.0.0.1", port)))
         self._revision = 1
         self._extra = False
-        for document in _documents(size):
+        for document in documents(size):
             self._put(document)
         for number in range(size):
-            self.store.put_data(_secret(number))
+            self.store.put_data(secret(number))
 
     def edit(self, number: int) -> tuple[ObjectRef, int]:
         """Declare one upstream anew with another value in a header rule: a changed route and nothing else. Returns which
         one, and its generation now."""
         self._revision += 1
-        return self._put(_upstream(number, self._revision)), self._revision
+        return self._put(upstream(number, self._revision)), self._revision
 
     def edit_policy(self, number: int) -> None:
         """Declare the RetryPolicy of one upstream anew (`number` is rounded down to one that has one)."""
@@ -52,14 +52,14 @@ class World:
     def rotate(self, number: int) -> None:
         """Another value in one upstream's Secret."""
         self._revision += 1
-        self.store.put_data(_secret(number, str(self._revision)))
+        self.store.put_data(secret(number, str(self._revision)))
 
     def add_or_remove(self) -> None:
         """One upstream more than there were at first; the next time, one less."""
         self._revision += 1
         self._extra = not self._extra
         if self._extra:
-            self._put(_upstream(self.size, self._revision))
+            self._put(upstream(self.size, self._revision))
         else:
             self.store.remove(ObjectRef("UpstreamService", _namespace(self.size), _name(self.size)))
 
@@ -93,13 +93,25 @@ def _object(kind: str, namespace: str, name: str, spec: dict[str, Any], **metada
     }
 
 
-def _documents(size: int) -> Iterator[dict[str, Any]]:
+def namespaces(size: int) -> list[str]:
+    """Those that upstreams of a world are in."""
+    return [_namespace(number) for number in range(0, size, PER_NAMESPACE)]
+
+
+def documents(size: int, port: int | None = None) -> Iterator[dict[str, Any]]:
+    """All objects of ours. `port`: where the gateway listens, if not where it would."""
     namespace, _, name = GATEWAY.partition("/")
+    listener = {} if port is None else {"listener": {"port": port}}
     yield _object(
         "IntegrationGateway",
         namespace,
         name,
-        {"default": True, "allowedNamespaces": {"from": "All"}, "egress": {"allowedCIDRs": ["127.0.0.0/8"]}},
+        {
+            "default": True,
+            "allowedNamespaces": {"from": "All"},
+            "egress": {"allowedCIDRs": ["127.0.0.0/8"]},
+            **listener,
+        },
     )
     for number in range(0, size, PER_NAMESPACE):
         selected = {"targetSelectors": [{"kind": "UpstreamService", "matchLabels": {"metered": "yes"}}]}
@@ -109,10 +121,11 @@ def _documents(size: int) -> Iterator[dict[str, Any]]:
     for number in range(0, size, RETRIES_EVERY):
         yield _retry_policy(number, 2)
     for number in range(size):
-        yield _upstream(number, 1)
+        yield upstream(number, 1)
 
 
-def _upstream(number: int, revision: int) -> dict[str, Any]:
+def upstream(number: int, revision: int) -> dict[str, Any]:
+    """One upstream; another revision is another value in a header rule."""
     name = _name(number)
     spec = {
         "provider": "generic",
@@ -136,6 +149,7 @@ def _retry_policy(number: int, attempts: int) -> dict[str, Any]:
     return _object("RetryPolicy", _namespace(number), _name(number), {"targetRefs": [target], "attempts": attempts})
 
 
-def _secret(number: int, revision: str = "1") -> DataObject:
+def secret(number: int, revision: str = "1") -> DataObject:
+    """The credential of an upstream."""
     ref = ObjectRef("Secret", _namespace(number), _name(number))
     return DataObject(ref, revision, {"key": SecretValue(f"not-a-secret-{number}-{revision}".encode())})

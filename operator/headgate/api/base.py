@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -96,7 +96,15 @@ class Model(BaseModel):
         for rule in type(self).all_rules():
             if not rule.check(self):
                 raise RuleError(rule)
+        # Which fields were given is kept as a set in every model, larger than what most models hold. They are frozen, so all
+        # in which the same were given can share one.
+        object.__setattr__(self, "__pydantic_fields_set__", _given(frozenset(self.__pydantic_fields_set__)))
         return self
+
+
+@lru_cache(maxsize=4096)
+def _given(fields: frozenset[str]) -> set[str]:
+    return set(fields)
 
 
 @cache

@@ -58,6 +58,8 @@ class RenderMemo:
     #: The secrets that are kept for upstreams that could not be rendered.
     held: frozenset[str] = frozenset()
     resources: Resources = field(default_factory=dict, repr=False)
+    #: By type, a body that the others are told as differences from.
+    like: dict[TypeUrl, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def _remembered(memo: RenderMemo, key: str, upstream: Upstream, changes: _Change
         return known
     memo.rendered += 1
     try:
-        rendered = _rendered(upstream)
+        rendered = _rendered(upstream, memo.like)
     except Exception as error:  # noqa: BLE001 - a bug: it holds up this upstream and no other
         changes.failures.append(failure(_owners(upstream), str(upstream.ref), error, kept=known is not None))
         if known is not None:
@@ -132,14 +134,18 @@ def _remembered(memo: RenderMemo, key: str, upstream: Upstream, changes: _Change
     return rendered
 
 
-def _rendered(upstream: Upstream) -> _Rendered:
+def _rendered(upstream: Upstream, like: dict[TypeUrl, bytes]) -> _Rendered:
     return _Rendered(
         upstream=upstream,
-        clusters=tuple(render_cluster(section) for section in upstream.sections),
-        routes=render_routes(upstream),
+        clusters=tuple(_packed(render_cluster(section), like) for section in upstream.sections),
+        routes=_packed(render_routes(upstream), like),
         scope=render_scope(upstream),
         forms=tuple(forms(upstream.sections)),
     )
+
+
+def _packed(resource: Resource, like: dict[TypeUrl, bytes]) -> Resource:
+    return resource.packed(like.setdefault(resource.type_url, resource.body))
 
 
 def _owners(upstream: Upstream) -> tuple[ObjectRef, ...]:

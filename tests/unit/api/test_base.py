@@ -138,3 +138,10 @@ def test_metadata_is_read_as_the_server_writes_it() -> None:
     assert (found.generation, found.resource_version, found.labels) == (3, "17", {})
     assert found.creation_timestamp is not None
     assert found.creation_timestamp.isoformat() == "2026-01-02T03:04:05+00:00"
+
+
+def test_models_share_what_they_know_of_the_fields_that_were_given() -> None:
+    one, other, more = (UpstreamService.read(upstream(**spec)).spec for spec in ({"port": 1}, {"port": 2}, {}))
+    assert one.model_fields_set is other.model_fields_set
+    assert one.model_fields_set - more.model_fields_set == {"port"}
+    assert "port" not in more.model_dump(exclude_unset=True)
