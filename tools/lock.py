@@ -1,7 +1,8 @@
 """Renew `requirements.lock`, or say whether it is in step with `pyproject.toml`.
 
-The lock is what `uv pip compile` writes for all extras and groups, for every platform, with hashes. It
-names no place to fetch from: that is the business of the machine. Its first line holds a digest of the
+The lock is what `uv pip compile` writes for all extras and groups, for every platform, with hashes;
+`requirements-operator.lock` and `requirements-build.lock` are the parts of it that the operator's image
+needs, and that build it. They name no place to fetch from: that is the business of the machine. Their first line holds a digest of the
 dependency tables it was made from, so that the check needs no network. `make lock` and `make lint` call
 this.
 """
@@ -18,6 +19,8 @@ import setup
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+OPERATOR_LOCK = ROOT / "requirements-operator.lock"
+BUILD_LOCK = ROOT / "requirements-build.lock"
 MARK = "# made from: sha256:"
 
 
@@ -36,24 +39,31 @@ def digest() -> str:
 
 def renew(options: list[str]) -> None:
     """Resolve anew; the pinned versions stay unless uv's `--upgrade` is among the options."""
+    _renew(LOCK, "pyproject.toml", "--all-extras", "--group", "dev", *options)
+    _renew(OPERATOR_LOCK, "pyproject.toml", "--extra", "operator", "--constraints", LOCK.name)
+    _renew(BUILD_LOCK, "--group", "build", "--constraints", LOCK.name)
+
+
+def _renew(lock: Path, *options: str) -> None:
     oldest = f"{setup.MINIMUM_PYTHON[0]}.{setup.MINIMUM_PYTHON[1]}"
     command = [
-        *(setup.find_uv(), "pip", "compile", "pyproject.toml", "--all-extras", "--group", "dev"),
+        *(setup.find_uv(), "pip", "compile"),
         *("--universal", "--python-version", oldest, "--generate-hashes", "--no-header", "--quiet"),
-        *("--no-emit-index-url", "--no-emit-find-links", "--output-file", LOCK.name, *setup.uv_options(), *options),
+        *("--no-emit-index-url", "--no-emit-find-links", "--output-file", lock.name, *setup.uv_options(), *options),
     ]
-    before = LOCK.read_text("utf-8") if LOCK.exists() else ""
+    before = lock.read_text("utf-8") if lock.exists() else ""
     subprocess.run(command, cwd=ROOT, env=setup.uv_environment(), check=True)
-    pinned = LOCK.read_text("utf-8")
+    pinned = lock.read_text("utf-8")
     head = f"{MARK}{digest()}\n# Renew with `make lock`, which keeps the versions, or `make upgrade`.\n"
-    LOCK.write_text(head + pinned, "utf-8")
-    print(f"lock: {'unchanged' if before == head + pinned else 'renewed'}", flush=True)
+    lock.write_text(head + pinned, "utf-8")
+    print(f"lock: {lock.name} {'unchanged' if before == head + pinned else 'renewed'}", flush=True)
 
 
 def check() -> None:
-    """End with an error unless the lock was made from the tables as they are."""
-    if not LOCK.read_text("utf-8").startswith(f"{MARK}{digest()}\n"):
-        sys.exit("lock: requirements.lock is behind pyproject.toml: run `make lock` and commit both")
+    """End with an error unless the locks were made from the tables as they are."""
+    for lock in (LOCK, OPERATOR_LOCK, BUILD_LOCK):
+        if not (lock.exists() and lock.read_text("utf-8").startswith(f"{MARK}{digest()}\n")):
+            sys.exit(f"lock: {lock.name} is behind pyproject.toml: run `make lock` and commit all locks with it")
 
 
 if __name__ == "__main__":
