@@ -74,7 +74,8 @@ class Around(Protocol):
 class Engine:
     """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block.
     `probes` gives what probes have to say. `complete` reads what a Plan refers to and the source has not read yet; if that is
-    more than the Snapshot had, the Plan is made anew before anything comes of it."""
+    more than the Snapshot had, the Plan is made anew before anything comes of it. `unreadable`: which of that may not be read,
+    and why. What `probes` and `unreadable` have given is not changed afterwards."""
 
     def __init__(
         self,
@@ -89,10 +90,12 @@ class Engine:
         around: Around | None = None,
         probes: Callable[[], ProbeReports] = dict,
         complete: Callable[[Plan], Awaitable[bool]] | None = None,
+        unreadable: Callable[[], Mapping[ObjectRef, str]] = dict,
     ) -> None:
         self._store, self._xds, self._reports = store, xds, reports
         self._on_plan, self._on_outlook = on_plan, on_outlook
         self._profiles, self._around, self._probes, self._complete = profiles, around, probes, complete
+        self._unreadable = unreadable
         self._statuses = previous
         self._memo, self._status_memo = Memo(), StatusMemo()
         self._render_memos: dict[str, RenderMemo] = {}
@@ -165,7 +168,7 @@ class Engine:
         answers = Answers((self._xds.feedback(key) for key in self.plan.gateways), self._failures)
         now = datetime.now(UTC)
         reports = self._reports.all()
-        observed = Observed(answers, reports, self._probes())
+        observed = Observed(answers, reports, self._probes(), unreadable=self._unreadable())
         self._statuses = statuses(self.plan, observed, self._statuses, now, self._status_memo)
         self._on_outlook(Outlook(self.plan, answers, self._statuses, reports))
 

@@ -21,6 +21,7 @@ import structlog
 
 from headgate.app.engine import Engine, Outlook
 from headgate.app.leading import Duty, lead
+from headgate.app.probing import Probing
 from headgate.app.tasks import BackgroundEnded, forever
 from headgate.control.election import Timings
 from headgate.kube.access import Access
@@ -30,9 +31,11 @@ from headgate.kube.goods import Goods
 from headgate.kube.scope import Scope
 from headgate.kube.source import KubeSource, Times
 from headgate.kube.status import StatusWriter
+from headgate.model.observations import ProbeReport
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Settings
 from headgate.model.verdict import Plan
+from headgate.probes.prober import Prober
 from headgate.providers.registry import BUILT_IN, Profiles
 from headgate.store import Store
 from headgate.xds.pki import CertificateAuthority, ServerTls
@@ -66,6 +69,7 @@ class Options:
     times: Times = field(default_factory=Times)
     profiles: Profiles = field(default_factory=lambda: BUILT_IN)
     certificate_lifetime: timedelta = timedelta(hours=24)
+    probes: bool = True
 
 
 class _Stop(Exception):
@@ -106,10 +110,18 @@ class Operator:
         self._store = Store(options.settings)
         self._goods = Goods(api, options.lease.namespace, self._store)
         self._source = KubeSource(
-            api, options.access, self._store, options.scope, options.times, self._said, self._goods.recall
+            api,
+            options.access,
+            self._store,
+            options.scope,
+            options.times,
+            self._said,
+            self._goods.recall,
+            lambda: self._wake(""),
         )
+        self._probing = Probing(Prober().ask, lambda: self._wake(""), recall=self._probed)
         self._statuses = StatusWriter(api, self._source.seen)
-        self._reports = Reports(self._wake)
+        self._reports = Reports(self._wake, self._probing.succeeded)
         self._xds = XdsServer(tls, on_feedback=self._wake, add_services=[self._reports.add_to])
         name = options.lease
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
@@ -146,7 +158,9 @@ class Operator:
             previous=self._source.previous(),
             on_plan=self._planned,
             on_outlook=self._look,
+            probes=self._probing.reports,
             complete=self._source.complete,
+            unreadable=lambda: self._source.data.unreadable,
         )
         return self._engine
 
@@ -175,13 +189,23 @@ class Operator:
 
     def _duties(self) -> Mapping[str, Duty]:
         """What is done by the replica that leads, and by no other."""
-        return {
+        duties: dict[str, Duty] = {
             "statuses": self._statuses.run,
             "last-good": self._goods.run,
         }
+        if self._options.probes:
+            duties["probes"] = self._probing.run
+        return duties
 
     def _said(self, ref: ObjectRef) -> None:
         self._statuses.said(ref)
+        if ref.kind == "UpstreamService":
+            self._probing.heard(ref.key)
+
+    def _probed(self, key: str) -> ProbeReport | None:
+        """What the replica that leads has put into an upstream's status."""
+        found = self._source.seen(ObjectRef("UpstreamService", *key.split("/", 1)))
+        return found.probed if found is not None and self._options.probes else None
 
     def _wake(self, _gateway: str) -> None:
         if self._engine is not None:
@@ -189,6 +213,7 @@ class Operator:
 
     def _planned(self, plan: Plan) -> None:
         self._goods.proven()
+        self._probing.follow(plan)
         _log.debug("operator.planned", gateways=len(plan.gateways), objects=len(plan.verdicts))
 
     def _look(self, outlook: Outlook) -> None:

@@ -1,6 +1,9 @@
 """Probes of a run: the questions of the latest Plan, each asked in its time, and what is to be told of the answers.
 
 Everything is called on the event loop. What decides is `control.probing`; here are clock, chance and the tasks that ask.
+
+Where there are several replicas, one asks at a time: what a provider allows is counted by key, and not by replica. The one
+that asks has `run`; the others tell what it has put into the statuses (`recall`), and go on from there when it is their turn.
 """
 
 from __future__ import annotations
@@ -58,15 +61,19 @@ class _Seat:
 
 
 class Probing:
-    """`ask` never raises for what providers do. `on_change` is called when something else is to be told."""
+    """`ask` never raises for what providers do. `on_change` is called when something else is to be told. `recall`: what was
+    told of an upstream last, by whichever process."""
 
     def __init__(
         self,
         ask: Callable[[Question], Awaitable[Answer]],
         on_change: Callable[[], None],
         chance: Callable[[], float] = random.random,
+        recall: Callable[[str], ProbeReport | None] = lambda _: None,
     ) -> None:
-        self._ask, self._on_change, self._chance = ask, on_change, chance
+        self._ask, self._on_change, self._chance, self._recall = ask, on_change, chance, recall
+        self._asking = False
+        self._plan: Plan | None = None
         self._entries: dict[Question, _Entry] = {}
         self._seats: dict[str, _Seat] = {}
         self._succeeded: dict[str, float] = {}
@@ -82,6 +89,23 @@ class Probing:
 
     def follow(self, plan: Plan) -> None:
         """Ask what this Plan asks from now on; what is new in it, soon."""
+        self._plan = plan
+        if self._asking:
+            self._follow(plan)
+
+    def heard(self, key: str) -> None:
+        """What is told of an upstream by the one that asks may be something else."""
+        if self._asking or self._told is None or (report := self._recall(key)) == self._told.get(key):
+            return
+        told = {**self._told}
+        if report is None:
+            del told[key]
+        else:
+            told[key] = report
+        self._told = MappingProxyType(told)
+        self._on_change()
+
+    def _follow(self, plan: Plan, *, recalling: bool = False) -> None:
         fresh = []
         for key, gateway in plan.gateways.items():
             before = self._followed.get(key)
@@ -99,8 +123,16 @@ class Probing:
         self._followed = plan.gateways
         now, spread = time.monotonic(), min(SPREAD * len(fresh), SPREAD_MAX)
         for entry in fresh:
-            entry.state = probing.begin(now, spread, self._chance())
+            entry.report = self._recalled(entry) if recalling else None
+            if entry.report is None:
+                entry.state = probing.begin(now, spread, self._chance())
+            else:
+                verdict, failure, detail = entry.report.verdict, entry.report.failure, entry.report.detail
+                entry.state = probing.resume(verdict, failure, detail, entry.rhythm, now, self._chance())
             self._schedule(entry)
+
+    def _recalled(self, entry: _Entry) -> ProbeReport | None:
+        return next((report for key in entry.upstreams if (report := self._recall(key)) is not None), None)
 
     def succeeded(self, section: str) -> None:
         """Calls to a section (by its id) have been seen to succeed."""
@@ -113,12 +145,28 @@ class Probing:
     def reports(self) -> ProbeReports:
         """What is to be told, by upstream. The same object as long as it is the same."""
         if self._told is None:
-            told = {key: report for key, seat in self._seats.items() if (report := _told(seat)) is not None}
-            self._told = MappingProxyType(told)
+            if self._asking:
+                every = ((key, _told(seat)) for key, seat in self._seats.items())
+            else:
+                served = self._plan.gateways.values() if self._plan is not None else ()
+                every = ((key, self._recall(key)) for gateway in served for key in gateway.upstreams)
+            self._told = MappingProxyType({key: report for key, report in every if report is not None})
         return self._told
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, _leadership: object = None) -> None:
+        """Ask, until cancelled; any number of times."""
+        self._asking, self._told = True, None
+        try:
+            if self._plan is not None:
+                self._follow(self._plan, recalling=True)
+            await self._go_on()
+        finally:
+            self._asking, self._told, self._followed = False, None, {}
+            for each in (self._entries, self._seats, self._succeeded, self._heap):
+                each.clear()
+            self._on_change()
+
+    async def _go_on(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()

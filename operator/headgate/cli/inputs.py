@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from headgate.api.types import millis
 from headgate.cli.fail import Failure
 from headgate.files.folder import Folder, FolderProblem, World
 from headgate.files.secrets import SecretOption, SecretProblem, option
@@ -58,6 +59,17 @@ def address(text: str, what: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise Failure(f"{what} {text}: write it as HOST:PORT with an IP address, such as 127.0.0.1:8080", code=2)
     return host, int(port)
+
+
+def seconds(text: str, what: str) -> float:
+    """A duration that is one; Failure, naming the option, where it is none or nothing."""
+    try:
+        found = millis(text) / 1000
+    except ValueError as error:
+        raise Failure(f"{what}: {error}", code=2) from None
+    if not found:
+        raise Failure(f"{what}: {text} is no time at all: write it like 30s or 5m", code=2)
+    return found
 
 
 def settings(listen: tuple[str, int]) -> Settings:

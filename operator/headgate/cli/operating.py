@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headgate.cli.fail import Failure
-from headgate.cli.inputs import address, profiles
+from headgate.cli.inputs import address, profiles, seconds
 from headgate.model.snapshot import Settings
 from headgate.standalone.roots import system_roots
 from headgate.telemetry.logs import configure
@@ -26,9 +26,13 @@ def operator(
     lease_namespace: str,
     cluster_domain: str,
     log_level: str,
+    *,
+    relist: str = "5m",
+    probes: bool = True,
 ) -> None:
     """Serve until told to stop; Failure if it can't."""
     host, port = address(xds_address, "--xds-address")
+    longest = seconds(relist, "--relist")
     configure(log_level)
     try:
         from headgate.app.operator import LeaseName, Operator, Options
@@ -36,6 +40,7 @@ def operator(
         from headgate.kube.access import Access, NoAccess
         from headgate.kube.elector import WritersEnded
         from headgate.kube.scope import Scope
+        from headgate.kube.source import Times
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("headgate"):
             raise
@@ -50,7 +55,9 @@ def operator(
         pki=state_dir / "pki",
         settings=Settings(cluster_domain=cluster_domain, system_roots=system_roots()),
         scope=Scope(tuple(namespaces) or None, tuple(secret_namespaces) or None),
+        times=Times(relist=(longest / 5, longest)),
         profiles=profiles(),
+        probes=probes,
     )
     gc.freeze()  # modules live as long as the process: no need to look through them again and again
 

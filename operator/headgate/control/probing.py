@@ -73,6 +73,17 @@ def begin(now: float, spread: float, chance: float) -> State:
     return State(due=now + spread * chance)
 
 
+def resume(verdict: ProbeVerdict, failure: str, detail: str, rhythm: Rhythm, now: float, chance: float) -> State:
+    """A question that another process has asked until now, and what it made of the answers. When that was is not known: what
+    is well is looked at some time within an interval, so that thousands are not asked at once."""
+    said = Answer(verdict, failure=failure, detail=detail)
+    if verdict is ProbeVerdict.HEALTHY:
+        return State(due=now + rhythm.least + max(0.0, rhythm.interval - rhythm.least) * chance, said=said)
+    soon = min(max(AGAIN, rhythm.least) * (1 + chance), max(rhythm.interval, AGAIN))
+    row = FAILURES if verdict is ProbeVerdict.UNHEALTHY else 0
+    return State(due=now + soon, said=said, row=row, failed_at=now)
+
+
 def tick(state: State, rhythm: Rhythm, now: float, succeeded_at: float | None, chance: float) -> tuple[State, bool]:
     """Time has passed; the second value tells to ask now. `succeeded_at`: when traffic was last seen to succeed."""
     if state.asking or now < state.due:

@@ -7,8 +7,9 @@ Values are in the Store and nowhere else. One event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -29,10 +30,19 @@ READERS = 16
 
 
 class DataSource:
-    """Feeds `store` with Secrets and ConfigMaps. `period`: seconds between two listings, at least and at most."""
+    """Feeds `store` with Secrets and ConfigMaps. `period`: seconds between two listings, at least and at most, and until
+    what may not be read is tried again. `on_unreadable` is called when other ones may not be read, or for another reason."""
 
-    def __init__(self, api: Api, store: Store, scope: Scope, period: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        store: Store,
+        scope: Scope,
+        period: tuple[float, float],
+        on_unreadable: Callable[[], None] = lambda: None,
+    ) -> None:
         self._api, self._store, self._scope = api, store, scope
+        self._period, self._on_unreadable = period, on_unreadable
         self._watches = [
             MetadataWatch(api, resource, namespace, version_of, self._changed, period)
             for resource in DATA.values()
@@ -45,8 +55,16 @@ class DataSource:
         self._work = asyncio.Semaphore(READERS)
         self._settled = asyncio.Event()
         self._settled.set()
-        #: Why those that may not be read may not.
-        self.unreadable: dict[ObjectRef, str] = {}
+        self._why: dict[ObjectRef, str] = {}
+        self._shown: Mapping[ObjectRef, str] | None = None
+        self._later: dict[ObjectRef, asyncio.TimerHandle] = {}
+
+    @property
+    def unreadable(self) -> Mapping[ObjectRef, str]:
+        """Why those that may not be read may not. Another mapping when it says something else."""
+        if self._shown is None:
+            self._shown = MappingProxyType(dict(self._why))
+        return self._shown
 
     async def synced(self) -> None:
         """Wait until it is known what there is."""
@@ -64,6 +82,8 @@ class DataSource:
                 for watch in self._watches:
                     group.create_task(watch.run())
         finally:
+            for handle in self._later.values():
+                handle.cancel()
             readers = list(self._reading.values())
             for task in readers:
                 task.cancel()
@@ -74,7 +94,7 @@ class DataSource:
         wanted = {ref for ref in references if ref.kind in DATA}
         for ref in self._held.keys() - wanted:
             del self._held[ref]
-            self.unreadable.pop(ref, None)
+            self._explain(ref, "")
             self._store.remove_data(ref)
         for ref in wanted - self._held.keys():
             self._held[ref] = ""
@@ -137,16 +157,36 @@ class DataSource:
     def _present(self, ref: ObjectRef, document: dict[str, object]) -> None:
         if ref in self._held:
             self._held[ref] = version_of(document)
-            self.unreadable.pop(ref, None)
+            self._explain(ref, "")
             self._store.put_data(data(ref, document))
 
     def _absent(self, ref: ObjectRef, why: str) -> None:
         if ref not in self._held:
             return
         self._held[ref] = None
-        with contextlib.suppress(KeyError):
-            del self.unreadable[ref]
-        if why:
-            self.unreadable[ref] = why
-            _log.warning("kube.data_unreadable", ref=str(ref), error=why)
+        self._explain(ref, why)
+        if why and self._scope.may_read(ref.namespace):
+            # A right that is given later is told by nobody.
+            wait = random.uniform(*self._period)  # noqa: S311 - jitter
+            self._later[ref] = asyncio.get_running_loop().call_later(wait, self._retry, ref)
         self._store.remove_data(ref)
+
+    def _retry(self, ref: ObjectRef) -> None:
+        if ref in self._why:
+            self._read(ref)
+
+    def _explain(self, ref: ObjectRef, why: str) -> None:
+        """Why it may not be read; "": it may, or nobody wants to know."""
+        handle = self._later.pop(ref, None)
+        if handle is not None:
+            handle.cancel()
+        if self._why.get(ref, "") == why:
+            return
+        self._shown = None
+        if why:
+            self._why[ref] = why
+        else:
+            del self._why[ref]
+        if why:
+            _log.warning("kube.data_unreadable", ref=str(ref), error=why)
+        self._on_unreadable()

@@ -20,7 +20,9 @@ from pydantic import ValidationError
 from headgate.api.conditions import Reason
 from headgate.api.kinds import KINDS
 from headgate.compile.documents import Document
+from headgate.compile.recalled import recalled
 from headgate.compile.status import Status
+from headgate.model.observations import ProbeReport
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.sentences import sentence, telling
@@ -42,11 +44,12 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An object of ours as the API server has it."""
+    """An object of ours as the API server has it. `probed`: what its status says that probes have found."""
 
     put: Put
     uid: str
     said: Said
+    probed: ProbeReport | None = None
 
 
 def ref_of(kind: str, document: Mapping[str, Any]) -> ObjectRef:
@@ -63,7 +66,9 @@ def version_of(document: Mapping[str, Any]) -> str:
 def seen(ref: ObjectRef, document: Mapping[str, Any]) -> Seen:
     """An object of ours."""
     meta = document["metadata"]
-    return Seen(_put(ref, document), str(meta.get("uid", "")), said(document.get("status") or {}))
+    there = document.get("status") or {}
+    probed = recalled(there) if ref.kind == "UpstreamService" else None
+    return Seen(_put(ref, document), str(meta.get("uid", "")), said(there), probed)
 
 
 def _put(ref: ObjectRef, document: Mapping[str, Any]) -> Put:
@@ -125,7 +130,7 @@ def data(ref: ObjectRef, document: Mapping[str, Any]) -> DataObject:
         except (binascii.Error, ValueError):  # the API server lets none pass
             continue
     content = {key: value.fingerprint for key, value in values.items()}
-    return DataObject(ref, _digest(content).hex(), MappingProxyType(values))
+    return DataObject(ref, _digest(content).hex(), MappingProxyType(values), version_of(document))
 
 
 def _digest(value: Any) -> bytes:

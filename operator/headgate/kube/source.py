@@ -55,7 +55,8 @@ class Counts:
 
 class KubeSource:
     """Feeds `store`. `on_said` is called with each object whose status was found other than it was known. `recall` gives what
-    was good before this start, when everything has been listed; an ApiProblem of it has everything listed once more."""
+    was good before this start, when everything has been listed; an ApiProblem of it has everything listed once more.
+    `on_unreadable`: `data.unreadable` is another one."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class KubeSource:
         times: Times | None = None,
         on_said: Callable[[ObjectRef], None] = lambda _: None,
         recall: Callable[[Callable[[ObjectRef], Seen | None]], Awaitable[Iterable[Good]]] | None = None,
+        on_unreadable: Callable[[], None] = lambda: None,
     ) -> None:
         self._recall = recall
         self._api, self._store, self._scope = api, store, scope or Scope()
@@ -77,7 +79,7 @@ class KubeSource:
         self._listed = asyncio.Event()
         self._now = asyncio.Event()
         self._complete = False
-        self.data = DataSource(api, store, self._scope, self._times.relist)
+        self.data = DataSource(api, store, self._scope, self._times.relist, on_unreadable)
         self.counts = Counts()
 
     async def run(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,8 +15,9 @@ from headgate.app.probing import AT_ONCE, Probing
 from headgate.control import probing as machine
 from headgate.control.probing import Answer
 from headgate.control.questions import Question
-from headgate.model.observations import ProbeVerdict
+from headgate.model.observations import ProbeReport, ProbeVerdict
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 WELL = Answer(ProbeVerdict.HEALTHY)
 REJECTED = Answer(ProbeVerdict.CREDENTIAL_REJECTED, failure="Status401")
 DOWN = Answer(ProbeVerdict.UNHEALTHY, reached=False, failure="ConnectFailure")
@@ -208,3 +210,58 @@ async def test_a_shorter_interval_counts_from_now_on(run: Run, monkeypatch: pyte
     (entry,) = run.probing._entries.values()
     assert entry.state.due <= due + 20
     assert entry.rhythm.interval == 10
+
+
+def known(name: str, verdict: ProbeVerdict, failure: str = "") -> tuple[str, ProbeReport]:
+    return f"shop/{name}", ProbeReport(verdict, LONG_AGO, failure)
+
+
+async def test_one_asks_and_the_others_tell_what_it_has_found() -> None:
+    """Two replicas: the first leads, then the second."""
+    providers = Providers({b"bad": REJECTED})
+    providers.gate.set()
+    world = World(
+        upstream("good", KEYED % ("one", ""))
+        + upstream("bad", KEYED % ("two", ""))
+        + upstream("new", KEYED % ("n", ""))
+    )
+    plan = world.say(secret("one", key="good") + secret("two", key="bad") + secret("n", key="new")).compile()
+    written = dict([known("good", ProbeVerdict.HEALTHY), known("bad", ProbeVerdict.UNHEALTHY, "Status503")])
+    changes = list[None]()
+    second = Probing(providers.ask, lambda: changes.append(None), lambda: 0.5, written.get)
+    second.follow(plan)
+    assert second.reports() == written
+    assert not providers.asked, "it is not its turn"
+
+    written |= dict([known("bad", ProbeVerdict.CREDENTIAL_REJECTED, "Status401")])
+    second.heard("shop/bad")
+    second.heard("shop/good")
+    assert second.reports() == written
+    assert len(changes) == 1
+
+    before = asyncio.get_running_loop().time()
+    task = asyncio.create_task(second.run())
+    await until(lambda: providers.asked)
+    assert providers.asked == [b"new"], "what is known can wait"
+    await until(lambda: second.reports().get("shop/new"))
+    assert {key: second.reports()[key] for key in written} == written
+    due = {key: entry for entry in second._entries.values() for key in entry.upstreams}
+    well, bad = due["shop/good"], due["shop/bad"]
+    assert well.state.due - before >= well.rhythm.least + 0.4 * (well.rhythm.interval - well.rhythm.least)
+    assert max(10.0, bad.rhythm.least) <= bad.state.due - before < well.state.due - before
+    second.heard("shop/bad")
+    assert second.reports()["shop/bad"] == written["shop/bad"], "one that asks knows better"
+
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    written |= dict([known("new", ProbeVerdict.PAUSED)])
+    assert second.reports() == written, "its turn is over"
+    providers.asked.clear()
+    task = asyncio.create_task(second.run())
+    await until(lambda: len(second._entries) == 3)
+    assert second.reports() == written
+    assert not providers.asked
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

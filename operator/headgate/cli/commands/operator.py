@@ -51,6 +51,18 @@ def operator(
     cluster_domain: Annotated[
         str, typer.Option("--cluster-domain", metavar="NAME", help="The domain of the cluster's Services.")
     ] = "cluster.local",
+    relist: Annotated[
+        str,
+        typer.Option(
+            "--relist",
+            metavar="DURATION",
+            help="The longest time between two listings of everything, which make up for whatever a watch has missed.",
+        ),
+    ] = "5m",
+    no_probes: Annotated[
+        bool,
+        typer.Option("--no-probes", help="Never ask providers by itself whether they are well: call only when called."),
+    ] = False,
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", help="What is logged to standard error.")
     ] = LogLevel.INFO,
@@ -68,4 +80,6 @@ def operator(
         lease_namespace,
         cluster_domain,
         str(log_level),
+        relist=relist,
+        probes=not no_probes,
     )
