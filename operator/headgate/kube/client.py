@@ -156,11 +156,12 @@ class Api:
         *,
         subresource: str = "",
         force: bool = True,
+        manager: str = MANAGER,
     ) -> Document:
-        """Server-side apply as our field manager: what is said becomes so, what was said before and is not now goes."""
+        """Server-side apply as a field manager, ours: what is said becomes so, what was said before and is not now goes."""
         meta = document["metadata"]
         path = resource.path(meta.get("namespace"), meta["name"], subresource)
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self._call("PATCH", path, query=query, body=document, content=_APPLY)
 
     async def create(self, resource: Resource, document: Document) -> Document:

@@ -3,7 +3,10 @@ right when somebody changes or deletes them.
 
 Wanted are whole manifests, with their owner in `ownerReferences`; the garbage collector removes them with their owner, so an
 operator that is gone leaves nothing hanging. Each gets a label by which ours are watched (metadata alone). An object of a
-wanted name that Headgate did not make is left as it is, and that is told by `outcomes`.
+wanted name that Headgate did not make, or that another owner has, is left as it is, and that is told by `outcomes`.
+
+What is not wanted is removed only where it is known what its owner wants (`settled`): of an owner of which nothing can be
+said now, because its declaration is broken or has not been read, everything stays as it is.
 
 `want` may be called on every replica; `run` only while leading. One event loop.
 """
@@ -11,20 +14,19 @@ wanted name that Headgate did not make is left as it is, and that is told by `ou
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import structlog
 
-from headgate.kube.client import MANAGER, Api, ApiProblem, Document, Refused
+from headgate.kube.children import LABEL, VALUE, There, digest, there
+from headgate.kube.client import Api, ApiProblem, Document, Refused
 from headgate.kube.elector import Leadership, NotLeading
 from headgate.kube.metadata import MetadataWatch
 from headgate.kube.pace import Pace
-from headgate.kube.reading import ref_of, version_of
+from headgate.kube.reading import ref_of
+from headgate.kube.replicas import hand_over, left_open, with_replicas
 from headgate.kube.resources import CHILDREN
 from headgate.kube.scope import Scope
 from headgate.kube.work import Work
@@ -32,8 +34,6 @@ from headgate.model.refs import ObjectRef
 
 _log = structlog.stdlib.get_logger("headgate.kube")
 _NOT_FOUND, _CONFLICT, _INVALID = 404, 409, 422
-#: What is on every object that Headgate makes.
-LABEL, VALUE = "app.kubernetes.io/managed-by", "headgate"
 #: Seconds until what the API server does not take, or somebody else has the name of, is tried again.
 HOPELESS = 30.0
 #: Writes at the same time.
@@ -58,15 +58,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _There:
-    """One of ours as it is. `mark` changes with what is declared in it, and not with its status where it can be told."""
-
-    uid: str
-    mark: str
-    ours: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Applied:
     manifest: str
     uid: str
@@ -87,16 +78,19 @@ class ObjectWriter:
         self._api, self._kinds, self._scope = api, tuple(kinds), scope or Scope()
         self._on_outcome, self._period = on_outcome, period
         self._wanted: Mapping[ObjectRef, Document] | None = None
-        self._there: dict[str, list[MetadataWatch[_There]]] = {}
+        self._settled: Mapping[ObjectRef, str] | None = None
+        self._there: dict[str, list[MetadataWatch[There]]] = {}
         self._applied: dict[ObjectRef, _Applied] = {}
         self._paces: dict[ObjectRef, Pace] = {}
         self._work: Work[ObjectRef] = Work()
         self._known = asyncio.Event()
         self.outcomes: dict[ObjectRef, Outcome] = {}
 
-    def want(self, objects: Mapping[ObjectRef, Document]) -> None:
-        """These, and no others. A manifest that is the same dict as last time costs a comparison by identity."""
+    def want(self, objects: Mapping[ObjectRef, Document], settled: Mapping[ObjectRef, str] | None = None) -> None:
+        """These, and no others of the owners in `settled` (by uid; None: of all). A manifest that is the same dict as last
+        time costs a comparison by identity."""
         before, self._wanted = self._wanted or {}, objects
+        known, self._settled = self._settled, settled
         self._known.set()
         for ref, manifest in objects.items():
             if before.get(ref) is not manifest:
@@ -104,6 +98,16 @@ class ObjectWriter:
         for ref in before.keys() - objects.keys():
             self.outcomes.pop(ref, None)
             self._work.add(ref)
+        if settled is not known:
+            self._look_again(settled or {}, known or {})
+
+    def _look_again(self, settled: Mapping[ObjectRef, str], known: Mapping[ObjectRef, str]) -> None:
+        """At what there is of owners of which it has become known what they want."""
+        owners = {ref for ref, uid in settled.items() if known.get(ref) != uid}
+        for watch in (each for every in self._there.values() for each in every) if owners else ():
+            for ref, found in watch.all().items():
+                if found.controller is not None and found.controller.ref in owners:
+                    self._work.add(ref)
 
     async def idle(self) -> None:
         """Wait until all that could be done is."""
@@ -122,7 +126,7 @@ class ObjectWriter:
                     self._api,
                     CHILDREN[kind],
                     each,
-                    _there,
+                    there,
                     lambda ref, _: self._work.add(ref),
                     self._period,
                     f"{LABEL}={VALUE}",
@@ -142,65 +146,83 @@ class ObjectWriter:
             every = [ref for watch in watches for ref in watch.all()]
             await self._work.run(bring, WRITERS, first=[*(self._wanted or {}), *every])
 
-    def _found(self, ref: ObjectRef) -> _There | None:
+    def _found(self, ref: ObjectRef) -> There | None:
         return next((found for watch in self._there[ref.kind] if (found := watch.get(ref)) is not None), None)
 
     async def _bring(self, ref: ObjectRef, leadership: Leadership) -> float | None:
-        manifest, there = (self._wanted or {}).get(ref), self._found(ref)
+        manifest, found = (self._wanted or {}).get(ref), self._found(ref)
         try:
             if manifest is None:
-                if there is not None and there.ours:
+                if found is not None and self._may_go(found):
                     async with leadership.write():
-                        await self._remove(ref, there)
+                        await self._remove(ref, found)
                 return None
-            return await self._apply(ref, manifest, there, leadership)
+            return await self._apply(ref, manifest, found, leadership)
         except NotLeading:
             return None
         except ApiProblem as problem:
             _log.warning("kube.object_not_written", ref=str(ref), error=str(problem))
             if problem.temporary:
                 return self._paces.setdefault(ref, Pace()).wait(problem)
-            if isinstance(problem, Refused) and _is_another(problem):
+            if isinstance(problem, Refused) and is_another(problem):
                 return 0.5  # it was replaced just now: the watch is about to tell
             self._tell(ref, Outcome(Result.REFUSED, problem.message if isinstance(problem, Refused) else str(problem)))
             return HOPELESS
 
-    async def _remove(self, ref: ObjectRef, there: _There) -> None:
+    def _may_go(self, found: There) -> bool:
+        if self._settled is None or found.controller is None:
+            return found.ours and self._settled is None
+        # Of an owner that is gone too: the garbage collector sees to that.
+        return found.ours and self._settled.get(found.controller.ref) == found.controller.uid
+
+    async def _remove(self, ref: ObjectRef, found: There) -> None:
         self._applied.pop(ref, None)
         try:
-            await self._api.delete(CHILDREN[ref.kind], ref.namespace, ref.name, uid=there.uid)
+            await self._api.delete(CHILDREN[ref.kind], ref.namespace, ref.name, uid=found.uid)
         except Refused as problem:
             if problem.status not in {_NOT_FOUND, _CONFLICT}:
                 raise
 
     async def _apply(
-        self, ref: ObjectRef, manifest: Document, there: _There | None, leadership: Leadership
+        self, ref: ObjectRef, manifest: Document, found: There | None, leadership: Leadership
     ) -> float | None:
         labels = {**manifest["metadata"].get("labels", {}), LABEL: VALUE}
         meta = {**manifest["metadata"], "labels": labels}
-        digest = _digest([manifest, labels])
-        if there is not None and self._applied.get(ref) == _Applied(digest, there.uid, there.mark):
+        marked = digest([manifest, labels])
+        if found is not None and self._applied.get(ref) == _Applied(marked, found.uid, found.mark):
             return None
-        if there is None:
-            there = await self._look(ref)
-        if there is not None:
-            if not there.ours:
-                message = f"there is a {ref.kind} {ref.key} already, which Headgate did not make: rename one of the two"
-                self._tell(ref, Outcome(Result.TAKEN, message))
+        if found is None:
+            found = await self._look(ref)
+        if found is not None:
+            if trouble := taken(ref, found, owner_uid(manifest)):
+                self._tell(ref, Outcome(Result.TAKEN, trouble))
                 return HOPELESS
-            meta["uid"] = there.uid  # another object of that name is not to be written over
-        async with leadership.write():
-            stored = await self._api.apply(CHILDREN[ref.kind], {**manifest, "metadata": meta})
-        now = _there(stored)
-        self._applied[ref] = _Applied(digest, now.uid, now.mark)
+            meta["uid"] = found.uid  # another object of that name is not to be written over
+        document = {**manifest, "metadata": meta}
+        now = await self._send(ref, document, found, leadership)
+        self._applied[ref] = _Applied(marked, now.uid, now.mark)
         self._paces.pop(ref, None)
         self._tell(ref, Outcome(Result.APPLIED))
         return None
 
-    async def _look(self, ref: ObjectRef) -> _There | None:
+    async def _send(self, ref: ObjectRef, document: Document, found: There | None, leadership: Leadership) -> There:
+        if left_open(document):
+            if found is None:
+                scaler = (self._wanted or {}).get(ref._replace(kind="HorizontalPodAutoscaler"))
+                least = 1 if scaler is None else scaler["spec"].get("minReplicas", 1)
+                found = await self._write(ref, with_replicas(document, least), leadership)
+            if found.counts:
+                await hand_over(self._api, ref, leadership)
+        return await self._write(ref, document, leadership)
+
+    async def _write(self, ref: ObjectRef, document: Document, leadership: Leadership) -> There:
+        async with leadership.write():
+            return there(await self._api.apply(CHILDREN[ref.kind], document))
+
+    async def _look(self, ref: ObjectRef) -> There | None:
         """What the watches don't show: an object without our label."""
         try:
-            return _there(await self._api.get(CHILDREN[ref.kind], ref.namespace, ref.name))
+            return there(await self._api.get(CHILDREN[ref.kind], ref.namespace, ref.name))
         except Refused as problem:
             if problem.status == _NOT_FOUND:
                 return None
@@ -212,27 +234,27 @@ class ObjectWriter:
             self._on_outcome(ref)
 
 
-def _is_another(problem: Refused) -> bool:
-    """Whether the object of that name has another uid than was given."""
+def taken(ref: ObjectRef, found: There, uid: str) -> str:
+    """Why an object must be left to whoever has it; empty if it is the owner's of this uid."""
+    if not found.ours:
+        return f"there is a {ref.kind} {ref.key} already, which Headgate did not make: rename one of the two"
+    if found.controller is not None and found.controller.uid != uid:
+        return (
+            f"there is a {ref.kind} {ref.key} already, which belongs to {found.controller.ref}: rename one of the two"
+        )
+    return ""
+
+
+def owner_uid(manifest: Document) -> str:
+    """Of the one that a manifest is made for."""
+    return next((str(each["uid"]) for each in manifest["metadata"].get("ownerReferences") or ()), "")
+
+
+def is_another(problem: Refused) -> bool:
+    """Whether the object of that name has another uid, or another version, than was given."""
     return problem.status == _CONFLICT or (problem.status == _INVALID and "metadata.uid" in problem.message)
 
 
 def wanted(manifests: Iterable[Document]) -> dict[ObjectRef, Document]:
     """Manifests by what they are of."""
     return {ref_of(each["kind"], each): each for each in manifests}
-
-
-def _there(document: Document) -> _There:
-    meta = document["metadata"]
-    # A generation counts changes of what is declared; without one, any change counts.
-    declared = meta.get("generation") or version_of(document)
-    mark = _digest([declared, meta.get("labels"), meta.get("ownerReferences")])
-    ours = any(
-        each.get("manager") == MANAGER and each.get("operation") == "Apply" and not each.get("subresource")
-        for each in meta.get("managedFields") or ()
-    )
-    return _There(str(meta.get("uid", "")), mark, ours)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
