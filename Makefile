@@ -86,8 +86,13 @@ conformance: setup parts ## Write docs/conformance.md from what the vendors' cli
 	$(PYTEST) --update-conformance tests/clients
 
 .PHONY: crds
-crds: setup ## Generate crds/ from the models in headgate/api
+crds: setup ## Generate crds/ from the models in headgate/api, and the chart's and kustomize's copies
 	$(BIN)/python -m headgate.api.crdgen
+	$(BIN)/python tools/manifests.py --crds
+
+.PHONY: manifests
+manifests: setup ## Render the parts of manifests/ that come from the chart
+	$(BIN)/python tools/manifests.py
 
 .PHONY: providers
 providers: setup ## Generate docs/providers/ from the profiles in headgate/providers

@@ -2,9 +2,9 @@
 
 The lock is what `uv pip compile` writes for all extras and groups, for every platform, with hashes;
 `requirements-operator.lock` and `requirements-build.lock` are the parts of it that the operator's image
-needs, and that build it. They name no place to fetch from: that is the business of the machine. Their first line holds a digest of the
-dependency tables it was made from, so that the check needs no network. `make lock` and `make lint` call
-this.
+needs, and that build it. They name no place to fetch from: that is the business of the machine. Their
+first line holds a digest of the dependency tables they were made from, so that the check needs no
+network. `make lock` and `make lint` call this.
 """
 
 import hashlib

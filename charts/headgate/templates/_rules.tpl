@@ -66,4 +66,11 @@ and looks for what fails.
   resources: [leases]
   resourceNames: [headgate-operator]
   verbs: [get, update]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [headgate-ca]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, patch]
 {{- end }}
