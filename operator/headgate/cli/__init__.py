@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from headgate.cli import completing
+from headgate.cli.commands import check, completion, explain, get, new, operator, providers, run, validate
 from headgate.cli.commands import compile as compile_
-from headgate.cli.commands import completion, explain, get, new, operator, providers, run, validate
 from headgate.cli.fail import Failure
 
 _START = """\b
@@ -53,6 +53,7 @@ app.command(epilog=validate.EPILOG)(validate.validate)
 app.command(name="compile", epilog=compile_.EPILOG)(compile_.compile_)
 app.command(epilog=get.EPILOG)(get.get)
 app.command(epilog=explain.EPILOG)(explain.explain)
+app.command(epilog=check.EPILOG)(check.check)
 app.command(epilog=providers.EPILOG)(providers.providers)
 app.command(epilog=completion.EPILOG)(completion.completion)
 app.add_typer(new.new, name="new")

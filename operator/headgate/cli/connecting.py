@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headgate.cli.fail import Failure
-from headgate.cli.worlds import Cluster
+from headgate.cli.worlds import Cluster, has_cluster
 
 if TYPE_CHECKING:
     from headgate.kube.client import Api
@@ -38,6 +38,8 @@ def ask(cluster: Cluster, question: Callable[[Connection], Coroutine[Any, Any, T
     with extra():
         from headgate.kube.access import NoAccess
         from headgate.kube.client import Refused, Unreachable
+    if cluster == Cluster() and not has_cluster():
+        raise Failure("no kubeconfig leads to a cluster: give --kubeconfig, or set KUBECONFIG", code=2)
     server: list[str] = []
 
     async def run() -> T:

@@ -89,6 +89,10 @@ class Api:
         """One object as it is now."""
         return await self._call("GET", resource.path(namespace, name))
 
+    async def at(self, path: str) -> Document:
+        """What is at a path that is no resource's, such as `/version`."""
+        return await self._call("GET", path)
+
     async def pages(
         self,
         resource: Resource,
