@@ -180,7 +180,7 @@ def _kind(declared: Mapping[str, Declared[Any]], rules: Rules, world: _Targets) 
         for policies in by_section.values():
             policies.sort(key=lambda policy: policy.seniority)
     return OfKind(
-        MappingProxyType({ref: _on_object(by_section, exclusive=rules.exclusive) for ref, by_section in on.items()}),
+        MappingProxyType(_on_objects(on, exclusive=rules.exclusive)),
         MappingProxyType(
             {
                 key: PolicyOutcome(findings, _judged(policy, world, on, exclusive=rules.exclusive), older)
@@ -233,6 +233,18 @@ def aims(snapshot: Snapshot, declared: Declared[Any]) -> tuple[tuple[ObjectRef, 
         return ()
     policy = _policy(declared.current, declared.ref, declared.revision)
     return tuple(_targets(policy, _Targets(snapshot)))
+
+
+def _on_objects(
+    on: Mapping[ObjectRef, Mapping[str | None, list[Policy[PolicySpec]]]], *, exclusive: bool
+) -> dict[ObjectRef, OnObject[PolicySpec]]:
+    """One value for all the objects on which it is the same: a policy may select thousands."""
+    known: dict[tuple[tuple[str, str, str], ...], OnObject[PolicySpec]] = {}
+    found = {}
+    for ref, by_section in on.items():
+        made = _on_object(by_section, exclusive=exclusive)
+        found[ref] = known.setdefault(made.stamp, made)
+    return found
 
 
 def _on_object(by_section: Mapping[str | None, list[Policy[PolicySpec]]], *, exclusive: bool) -> OnObject[PolicySpec]:
