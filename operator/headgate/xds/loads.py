@@ -27,6 +27,8 @@ _log = structlog.stdlib.get_logger("headgate.xds.loads")
 Context = grpc.aio.ServicerContext[lrs_pb2.LoadStatsRequest, lrs_pb2.LoadStatsResponse]
 #: Seconds from one report of a proxy to its next.
 INTERVAL: Final = 5
+#: In the id of a section, which is its cluster's name.
+_SLASHES: Final = 2
 #: A proxy that says nothing for so many seconds after connecting is cut off.
 _FIRST: Final = 30.0
 
@@ -72,8 +74,8 @@ def _load(node: str, at: datetime, request: lrs_pb2.LoadStatsRequest, moved: dic
     """`moved`: where calls were seen to go before; where there are none now, they are taken to go there still."""
     in_flight = calls = failures = 0
     for cluster in request.cluster_stats:
-        # Most clusters of most reports have nothing to tell.
-        if not cluster.upstream_locality_stats:
+        # Most clusters of most reports have nothing to tell; and a proxy's streams to the operator are clusters' calls too.
+        if not cluster.upstream_locality_stats or cluster.cluster_name.count("/") != _SLASHES:
             continue
         by_priority: dict[int, int] = {}
         for each in cluster.upstream_locality_stats:
