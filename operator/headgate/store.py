@@ -133,7 +133,7 @@ class Store:
         """A Secret or ConfigMap is there, or has changed."""
         self._touch(data.ref)
         before = self._data.items.get(data.ref)
-        if before is None or before.current is None or before.current.revision != data.revision:
+        if before is None or before.current is None or _marks(before.current) != _marks(data):
             self._data.put(data.ref, DataEntry(data, before.last_good if before else None))
             self._unproven.add(data.ref)
             self._ghosts.discard(data.ref)
@@ -283,3 +283,8 @@ class Store:
 
     def _mark(self) -> None:
         self._dirty.set()
+
+
+def _marks(data: DataObject) -> tuple[str, str]:
+    """By which two versions of a Secret or ConfigMap are told apart."""
+    return data.revision, data.version

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"
     INVALID_SECRET = "InvalidSecret"
+    SECRET_FORBIDDEN = "SecretForbidden"
     # Programmed
     PROGRAMMED = "Programmed"
     PENDING = "Pending"
@@ -57,6 +58,10 @@ class Reason(StrEnum):
     RENDER_FAILED = "RenderFailed"
     NO_PROXY_CONNECTED = "NoProxyConnected"
     NOT_ACCEPTED = "NotAccepted"
+    SERVICE_NAME_TAKEN = "ServiceNameTaken"
+    OBJECT_NAME_TAKEN = "ObjectNameTaken"
+    OBJECT_REFUSED = "ObjectRefused"
+    REPLICA_UNREACHABLE = "ReplicaUnreachable"
     # Ready
     READY = "Ready"
     # Healthy

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from headgate.api.base import Model
 from headgate.api.conditions import Condition
@@ -61,6 +62,46 @@ class PolicyInForce(Model):
     ]
 
 
+class CredentialState(StrEnum):
+    """How far a credential's value has come to the proxies."""
+
+    #: All proxies send this one: the one before may go.
+    IN_USE = "InUse"
+    #: Some proxies may send the one before still.
+    ROLLING = "Rolling"
+    #: The Secret, or its key, is not there or of no use; the value used last, if any, stays in force.
+    MISSING = "Missing"
+    #: The upstream is not served.
+    UNUSED = "Unused"
+    #: No proxy is connected that could say so, or a replica of the operator does not answer.
+    UNKNOWN = "Unknown"
+
+
+class CredentialStatus(Model):
+    """How far a credential has come."""
+
+    name: Annotated[str, Field(max_length=63, description="Name of the credential.")]
+    section_name: Annotated[
+        str | None,
+        Field(default=None, max_length=63, description="The section whose own it is. Left out: it is for all of them."),
+    ]
+    secret_resource_version: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=253,
+            description="The metadata.resourceVersion of the Secret that the value is from. Left out where there is none.",
+        ),
+    ]
+    state: Annotated[
+        CredentialState,
+        Strict(False),
+        Field(
+            description="InUse: all proxies send the value of this version, so the one before may go. Rolling: some may send the one before still. Missing: the Secret, or its key, is not there or of no use; the value used last stays in force. Unused: the upstream is not served. Unknown: no proxy is connected, or a replica of the operator does not answer."
+        ),
+    ]
+
+
 class UpstreamStatus(Model):
     """Status of an UpstreamService."""
 
@@ -114,6 +155,10 @@ class UpstreamStatus(Model):
     ]
     policies: Annotated[
         Seq[PolicyInForce], Field(default=(), max_length=256, description="The policies that shape it.")
+    ]
+    credentials: Annotated[
+        Seq[CredentialStatus],
+        Field(default=(), max_length=256, description="Its credentials, and how far their newest values have come."),
     ]
 
 

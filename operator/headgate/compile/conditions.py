@@ -1,12 +1,17 @@
-"""Conditions being made: their times, and what Programmed and Ready come to. Pure."""
+"""Conditions being made: their times, and what ResolvedRefs, Programmed and Ready come to. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from headgate.api.conditions import Condition, ConditionStatus, ConditionType, Reason
-from headgate.model.observations import Acknowledgement
-from headgate.model.verdict import Judgement, Verdict
+from headgate.compile.findings import MESSAGE_MAX, judge
+from headgate.model.observations import Acknowledgement, ObjectReport, ObjectResult
+from headgate.model.refs import ObjectRef
+from headgate.model.verdict import Finding, Judgement, Verdict
 
 Conditions = tuple[Condition, ...]
 #: Of each gateway that carries an object: how many proxies are connected, and how they took it.
@@ -26,14 +31,8 @@ class Making:
         """Add a condition."""
         before = self._before.get(kind)
         unmoved = before is not None and before.status == judgement.status and before.last_transition_time
-        self._made[kind] = Condition(
-            type=kind,
-            status=judgement.status.value,
-            observed_generation=self._generation,
-            last_transition_time=before.last_transition_time if before and unmoved else self._now,
-            reason=judgement.reason,
-            message=judgement.message,
-        )
+        since = before.last_transition_time if before and unmoved else self._now
+        self._made[kind] = _condition(kind, judgement, self._generation, since)
 
     def __getitem__(self, kind: ConditionType) -> Condition:
         return self._made[kind]
@@ -43,12 +42,49 @@ class Making:
         return tuple(self._made.values())
 
 
+@lru_cache(maxsize=1024)
+def _condition(kind: ConditionType, judgement: Judgement, generation: int, since: str) -> Condition:
+    """Most of ten thousand objects are in order in the same words since the same second: they share what says so."""
+    return Condition(
+        type=kind,
+        status=judgement.status.value,
+        observed_generation=generation,
+        last_transition_time=since,
+        reason=judgement.reason,
+        message=judgement.message,
+    )
+
+
 def spell_time(moment: datetime) -> str:
     """RFC 3339 in UTC and whole seconds, as Kubernetes writes times."""
     return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-def programmed(verdict: Verdict, proxies: Proxies) -> Judgement:
+def resolved(verdict: Verdict, unreadable: Mapping[ObjectRef, str]) -> Judgement:
+    """ResolvedRefs: what is said to be missing and in truth may not be read is said to be just that."""
+    if not unreadable:
+        return verdict.resolved
+    return judge([_forbidden(each, unreadable) for each in verdict.unresolved], Reason.RESOLVED_REFS)
+
+
+def _forbidden(finding: Finding, unreadable: Mapping[ObjectRef, str]) -> Finding:
+    about = finding.about
+    if about is None or about not in unreadable:
+        return finding
+    kept = "; the value used last stays in force" if finding.message.endswith("stays in force") else ""
+    resource = f"{about.kind.lower()}s"
+    message = (
+        f"{about} may not be read ({unreadable[about]}): give Headgate's ServiceAccount a Role in namespace "
+        f"{about.namespace} with get, list and watch of {resource}{kept}"
+    )
+    return replace(finding, reason=Reason.SECRET_FORBIDDEN, message=message)
+
+
+def programmed(
+    verdict: Verdict, proxies: Proxies, objects: tuple[ObjectReport, ...] = (), unheard: tuple[str, ...] = ()
+) -> Judgement:
+    """Programmed. `objects` are those of its own that are missing in the cluster; `unheard`: replicas whose proxies nobody can
+    ask."""
     if verdict.accepted.status is not ConditionStatus.TRUE or not verdict.live:
         return _not_in_force(verdict)
     failed = dict.fromkeys(words for _, each in proxies for words in each.failed)
@@ -56,19 +92,47 @@ def programmed(verdict: Verdict, proxies: Proxies) -> Judgement:
         message = (
             f"Headgate can't put it into the proxy's terms, which is a bug, perhaps a plug-in's: {'; '.join(failed)}"
         )
-        return Judgement(ConditionStatus.FALSE, Reason.RENDER_FAILED, message[:32_000])
+        return Judgement(ConditionStatus.FALSE, Reason.RENDER_FAILED, message[:MESSAGE_MAX])
     refused = dict.fromkeys(words for _, each in proxies for words in each.rejected)
     if refused:
         message = f"the proxy refuses it and stays on what it had: {'; '.join(refused)}"
-        return Judgement(ConditionStatus.FALSE, Reason.REJECTED_BY_PROXY, message[:32_000])
-    if not all(connected for connected, _ in proxies):
+        return Judgement(ConditionStatus.FALSE, Reason.REJECTED_BY_PROXY, message[:MESSAGE_MAX])
+    if objects:
+        return _not_made(verdict.ref, objects)
+    if not unheard and not all(connected for connected, _ in proxies):
         message = "no proxy is connected that could say so"
         return Judgement(ConditionStatus.UNKNOWN, Reason.NO_PROXY_CONNECTED, message)
     waiting = sum(each.pending for _, each in proxies)
     if waiting:
         count = sum(connected for connected, _ in proxies)
         return Judgement(ConditionStatus.FALSE, Reason.PENDING, f"{waiting} of {count} proxies have yet to take it")
+    if unheard:
+        message = f"what the proxies made of it that are connected to {', '.join(unheard)} is not known: it does not answer"
+        return Judgement(ConditionStatus.UNKNOWN, Reason.REPLICA_UNREACHABLE, message[:MESSAGE_MAX])
     return Judgement(ConditionStatus.TRUE, Reason.PROGRAMMED)
+
+
+def _not_made(owner: ObjectRef, objects: tuple[ObjectReport, ...]) -> Judgement:
+    """The reason is the first one's."""
+    said = [_missing(owner, each) for each in objects]
+    message = "; ".join(dict.fromkeys(message for _, message in said))
+    return Judgement(ConditionStatus.FALSE, said[0][0], message[:MESSAGE_MAX])
+
+
+def _missing(owner: ObjectRef, report: ObjectReport) -> tuple[Reason, str]:
+    what = f"{report.kind} {owner.namespace}/{report.name}"
+    match report.result:
+        case ObjectResult.REFUSED:
+            return Reason.OBJECT_REFUSED, f"the API server does not take {what}: {report.message}"
+        case ObjectResult.TAKEN if report.kind == "Service" and owner.kind == "UpstreamService":
+            message = (
+                f"{what} is there already and is somebody else's, so that calls by this name don't come to the gateway: "
+                "rename one of the two, or set serviceMode: None and call the upstream by its path at the gateway"
+            )
+            return Reason.SERVICE_NAME_TAKEN, message
+        case ObjectResult.TAKEN:
+            message = f"{what} is there already and is somebody else's: rename it, or the {owner.kind}"
+            return Reason.OBJECT_NAME_TAKEN, message
 
 
 def _not_in_force(verdict: Verdict) -> Judgement:

@@ -14,7 +14,7 @@ from headgate.compile.origins import Layer, Sink, settled, union
 from headgate.compile.tls import note
 from headgate.model.plan import Credential, CredentialPlace
 from headgate.model.refs import ObjectRef
-from headgate.model.verdict import Path
+from headgate.model.verdict import CredentialUse, Path
 from headgate.providers.profile import Companion, Location
 
 _COOKIE_BREAKERS = frozenset(b' ",;\\')
@@ -115,6 +115,10 @@ def _credential(context: Context, draft: Draft, where: Location, path: Path, spe
     ref = ObjectRef("Secret", context.ref.namespace, spec.secret_ref.name)
     taken = data.take(context.data, ref, data.credential(ref, spec.secret_ref.key))
     note(context, draft, ref, taken, (*path, "secretRef"))
+    section = context.spec.sections[int(path[2])].name if path[1] == "sections" else None
+    draft.credentials[section or "", spec.name] = CredentialUse(
+        spec.name, section, taken.version, taken.trouble is None
+    )
     name = f"secret/{ref.key}/{spec.secret_ref.key}"
     if taken.material is not None:
         draft.materials[name] = taken.material

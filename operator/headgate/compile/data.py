@@ -30,11 +30,12 @@ class Trouble:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What was found: `value` from the current object, or, with `outdated`, from the one used before. `trouble` is what
-    is wrong with the current one."""
+    is wrong with the current one. `version`: of the object that it was taken from."""
 
     material: SecretMaterial | None
     trouble: Trouble | None
     outdated: bool = False
+    version: str = ""
 
 
 def take(
@@ -42,13 +43,16 @@ def take(
 ) -> Taken:
     """Read from the current object, else from the last good one."""
     entry = data.get(ref)
-    found = _missing(ref) if entry is None or entry.current is None else read(entry.current)
+    current = entry.current if entry is not None else None
+    found = _missing(ref) if current is None else read(current)
     if not isinstance(found, Trouble):
-        return Taken(found, None)
-    older = read(entry.last_good) if entry is not None and entry.last_good is not None else found
+        return Taken(found, None, version=current.version if current is not None else "")
+    good = entry.last_good if entry is not None else None
+    older = read(good) if good is not None else found
     if isinstance(older, Trouble):
         return Taken(None, found)
-    return Taken(older, Trouble(found.reason, f"{found.message}; the value used last stays in force"), outdated=True)
+    trouble = Trouble(found.reason, f"{found.message}; the value used last stays in force")
+    return Taken(older, trouble, outdated=True, version=good.version if good is not None else "")
 
 
 def _missing(ref: ObjectRef) -> Trouble:

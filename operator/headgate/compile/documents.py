@@ -8,13 +8,22 @@ from datetime import datetime
 
 from headgate.api.base import GROUP
 from headgate.api.conditions import ConditionStatus, ConditionType
-from headgate.api.status import AncestorRef, AncestorStatus, GatewayStatus, PolicyInForce, PolicyStatus, UpstreamStatus
-from headgate.compile.conditions import Conditions, Making, Proxies, programmed, ready, spell_time
+from headgate.api.status import (
+    AncestorRef,
+    AncestorStatus,
+    CredentialState,
+    CredentialStatus,
+    GatewayStatus,
+    PolicyInForce,
+    PolicyStatus,
+    UpstreamStatus,
+)
+from headgate.compile.conditions import Conditions, Making, Proxies, programmed, ready, resolved, spell_time
 from headgate.compile.wellbeing import Health, Wellbeing
-from headgate.model.observations import ObjectReport, ProbeReport, SectionReport
+from headgate.model.observations import ACKNOWLEDGED, ObjectReport, ProbeReport, SectionReport
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
-from headgate.model.verdict import Judgement, TargetVerdict, Verdict
+from headgate.model.verdict import CredentialUse, Judgement, TargetVerdict, Verdict
 
 CONTROLLER = f"{GROUP}/controller"
 #: How many targets a status lists, as GEP-713 has it.
@@ -42,16 +51,18 @@ class Inputs:
 
 
 def document(inputs: Inputs, before: Document | None, now: datetime) -> Document:
+    """The document; `before` is what the object had until now."""
     verdict = inputs.verdict
     conditions = Making(verdict.generation, before.conditions if before else (), now)
-    in_force = programmed(verdict, inputs.proxies)
+    refs = resolved(verdict, dict(inputs.unreadable))
+    in_force = programmed(verdict, inputs.proxies, inputs.objects, inputs.unheard)
     conditions.put(ConditionType.ACCEPTED, verdict.accepted)
-    conditions.put(ConditionType.RESOLVED_REFS, verdict.resolved)
+    conditions.put(ConditionType.RESOLVED_REFS, refs)
     conditions.put(ConditionType.PROGRAMMED, in_force)
-    conditions.put(ConditionType.READY, ready(verdict.accepted, verdict.resolved, in_force))
+    conditions.put(ConditionType.READY, ready(verdict.accepted, refs, in_force))
     match verdict.ref.kind:
         case "UpstreamService":
-            return _upstream(inputs, conditions)
+            return _upstream(inputs, conditions, before)
         case "IntegrationGateway":
             return GatewayStatus(
                 observed_generation=verdict.generation,
@@ -71,14 +82,14 @@ _HEALTHY = {
 }
 
 
-def _upstream(inputs: Inputs, conditions: Making) -> UpstreamStatus:
+def _upstream(inputs: Inputs, conditions: Making, before: Document | None) -> UpstreamStatus:
     verdict, well = inputs.verdict, inputs.wellbeing or Wellbeing()
     conditions.put(ConditionType.HEALTHY, Judgement(_HEALTHY[well.health], well.reason, well.message))
     reason, since = _trouble(well, conditions)
     return UpstreamStatus(
         observed_generation=verdict.generation,
         conditions=conditions.all(),
-        address=verdict.address or None,
+        address=_address(inputs) or None,
         gateway=verdict.gateways[0] if verdict.gateways else None,
         provider=verdict.provider or None,
         host=verdict.host or None,
@@ -90,7 +101,44 @@ def _upstream(inputs: Inputs, conditions: Making) -> UpstreamStatus:
             PolicyInForce(kind=each.policy.kind, name=each.policy.name, section_name=each.section)
             for each in verdict.policies[:256]
         ),
+        credentials=_credentials(inputs, before.credentials if isinstance(before, UpstreamStatus) else ()),
     )
+
+
+def _address(inputs: Inputs) -> str:
+    """Where its own Service could not be made, the upstream is called by its path."""
+    verdict = inputs.verdict
+    missing = any((each.kind, each.name) == ("Service", verdict.ref.name) for each in inputs.objects)
+    return verdict.address_by_path if missing and verdict.address_by_path else verdict.address
+
+
+def _credentials(inputs: Inputs, before: tuple[CredentialStatus, ...]) -> tuple[CredentialStatus, ...]:
+    known = {(each.name, each.section_name): each for each in before}
+    return tuple(
+        CredentialStatus(
+            name=each.name,
+            section_name=each.section,
+            secret_resource_version=each.version or None,
+            state=_state(inputs, each, known.get((each.name, each.section))),
+        )
+        for each in inputs.verdict.credentials[:256]
+    )
+
+
+def _state(inputs: Inputs, use: CredentialUse, before: CredentialStatus | None) -> CredentialState:
+    """A version that all have taken once stays in use, whatever else they have yet to take: none goes back to an older one."""
+    if not use.current:
+        return CredentialState.MISSING
+    if not inputs.verdict.live:
+        return CredentialState.UNUSED
+    same = before is not None and use.version and before.secret_resource_version == use.version
+    if same and before is not None and before.state is CredentialState.IN_USE:
+        return CredentialState.IN_USE
+    if inputs.unheard or not all(connected for connected, _ in inputs.proxies):
+        return CredentialState.UNKNOWN
+    if any(each != ACKNOWLEDGED for _, each in inputs.proxies):
+        return CredentialState.ROLLING
+    return CredentialState.IN_USE
 
 
 def _trouble(well: Wellbeing, conditions: Making) -> tuple[str | None, str | None]:

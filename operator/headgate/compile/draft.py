@@ -34,7 +34,7 @@ from headgate.model.plan import (
 )
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import DataEntry, Settings
-from headgate.model.verdict import Finding, Path, PolicyUse
+from headgate.model.verdict import CredentialUse, Finding, Path, PolicyUse
 from headgate.providers.profile import Profile, SectionProfile
 
 _GATEWAY = (Layer.GATEWAY,)
@@ -64,6 +64,7 @@ class Compiled:
     unresolved: tuple[Finding, ...] = ()
     misfits: tuple[Misfit, ...] = ()
     policies: tuple[PolicyUse, ...] = ()
+    credentials: tuple[CredentialUse, ...] = ()
     used: frozenset[ObjectRef] = frozenset()
     outdated: frozenset[ObjectRef] = frozenset()
     sections: tuple[str, ...] = ()
@@ -143,6 +144,8 @@ class Draft:
     used: set[ObjectRef] = field(default_factory=set)
     outdated: set[ObjectRef] = field(default_factory=set)
     misfits: list[Misfit] = field(default_factory=list)
+    #: By section ("" for all) and name.
+    credentials: dict[tuple[str, str], CredentialUse] = field(default_factory=dict)
     #: Something that was found can't be used where it is to go.
     unusable: bool = False
 

@@ -52,6 +52,10 @@ STEPS: tuple[Callable[[Context, Draft], None], ...] = (
 )
 
 
+#: An empty set is as large as one with a few items, and most are empty.
+_NONE: frozenset[ObjectRef] = frozenset()
+
+
 def references(spec: UpstreamServiceSpec, namespace: str) -> tuple[ObjectRef, ...]:
     """Every Secret and ConfigMap that the declaration refers to, sorted."""
     return tuple(sorted({ObjectRef(kind, namespace, name) for kind, name in _references(spec)}))
@@ -119,8 +123,9 @@ def _result(context: Context, draft: Draft, provider: str) -> Compiled:
         unresolved=tuple(findings.unresolved),
         misfits=tuple(draft.misfits),
         policies=_uses(context, draft),
+        credentials=tuple(each for _, each in sorted(draft.credentials.items(), key=lambda item: item[0])),
         used=frozenset(draft.used),
-        outdated=frozenset(draft.outdated),
+        outdated=frozenset(draft.outdated) if draft.outdated else _NONE,
         sections=tuple(sorted(draft.sections)),
         provider=provider,
         host=draft.endpoints[0].hostname if draft.endpoints else "",

@@ -15,6 +15,8 @@ from headgate.compile.gateways import GatewayOutcome, Gateways
 from headgate.compile.memo import Memo
 from headgate.compile.outcome import Outcome
 from headgate.compile.policies import OfKind, Policies, PolicyOutcome, Target
+from headgate.infra.network import host_names
+from headgate.model.fleet import ServiceMode
 from headgate.model.plan import Listener
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Settings, Snapshot
@@ -162,6 +164,7 @@ def _upstream(outcome: Outcome, listener: Listener | None, settings: Settings) -
     declared, current, served = outcome.declared, outcome.current, outcome.in_force
     stays = served is not None and served is not current
     told = served or current
+    address, by_path = _addresses(outcome, listener, settings)
     return Verdict(
         ref=declared.ref,
         generation=_generation(declared),
@@ -173,17 +176,28 @@ def _upstream(outcome: Outcome, listener: Listener | None, settings: Settings) -
         unresolved=current.unresolved if current else (),
         provider=told.provider if told else "",
         host=told.host if told else "",
-        address=_address(declared.ref, listener, settings) if served is not None and listener else "",
+        address=address,
+        address_by_path=by_path,
         sections=told.sections if told else (),
         policies=served.policies if served else (),
+        credentials=told.credentials if told else (),
     )
 
 
-def _address(ref: ObjectRef, listener: Listener, settings: Settings) -> str:
-    """The base URL for applications: by path where there is no DNS of our own, else by host."""
-    if settings.listen is None:
-        return f"{listener.scheme}://{ref.name}.{ref.namespace}"
-    return f"{listener.url}/{ref.key}"
+def _addresses(outcome: Outcome, listener: Listener | None, settings: Settings) -> tuple[str, str]:
+    """The base URL for applications, and the one by path where there are Services, which calls by host need."""
+    served, ref = outcome.in_force, outcome.declared.ref
+    if served is None or served.upstream is None or listener is None:
+        return "", ""
+    if settings.listen is not None:
+        return f"{listener.url}/{ref.key}", ""
+    by_host = f"{listener.scheme}://{ref.name}.{ref.namespace}"
+    if not settings.services:
+        return by_host, ""
+    # The gateway's Service has the scheme's own port, whatever the listener's is.
+    gateway = ObjectRef("IntegrationGateway", *outcome.gateway.split("/", 1))
+    by_path = f"{listener.scheme}://{host_names(gateway, settings.cluster_domain)[1]}/{ref.key}"
+    return by_path if served.upstream.service_mode is ServiceMode.NONE else by_host, by_path
 
 
 class _Usage:

@@ -211,7 +211,7 @@ class _Compiler:
         if entry is None:
             return ("", "")
         return (
-            entry.current.revision if entry.current else "",
+            f"{entry.current.revision}@{entry.current.version}" if entry.current else "",
             entry.last_good.revision if entry.last_good else "",
         )
 

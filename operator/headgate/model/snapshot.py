@@ -48,11 +48,13 @@ class Declared(Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class DataObject:
-    """A Secret or a ConfigMap: bytes by key."""
+    """A Secret or a ConfigMap: bytes by key. `version` is its resourceVersion, empty where it has none; two versions may have
+    the same revision."""
 
     ref: ObjectRef
     revision: str
     data: Mapping[str, SecretValue]
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class Settings:
     on its own port. `implied_gateway`: a world without any gateway gets one named `default` in namespace `default` that
     takes every namespace (standalone). `extra_hosts`: names of the gateways themselves besides `localhost`, by which
     upstreams are called by path. `extra_suffixes`: what may follow `<upstream>.<namespace>` besides `svc` and
-    `svc.<cluster_domain>`. `system_roots`: the CAs that `System` stands for, as PEM.
+    `svc.<cluster_domain>`. `system_roots`: the CAs that `System` stands for, as PEM. `services`: every gateway and every
+    upstream has a Service by which it is called (in a cluster).
     """
 
     cluster_domain: str = "cluster.local"
@@ -88,6 +91,7 @@ class Settings:
     implied_gateway: bool = False
     extra_hosts: tuple[str, ...] = ()
     extra_suffixes: tuple[str, ...] = ()
+    services: bool = False
     system_roots: SecretValue = field(default_factory=lambda: SecretValue(b""))
 
 

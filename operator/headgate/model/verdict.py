@@ -63,6 +63,17 @@ class PolicyUse:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialUse:
+    """A credential of an upstream, `section` None: of all its sections. `version`: the resourceVersion of the Secret that the
+    value in force is from, empty where there is none. `current`: that is the Secret as it is."""
+
+    name: str
+    section: str | None
+    version: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What compile found about one object. `live` tells whether anything of it is served (its last good version, if
     the current one is not accepted); `gateways` are the keys of those that carry it."""
@@ -82,8 +93,11 @@ class Verdict:
     provider: str = ""
     host: str = ""
     address: str = ""
+    #: Where it can be called by its path at its gateway's Service, which needs no Service of its own.
+    address_by_path: str = ""
     sections: tuple[str, ...] = ()
     policies: tuple[PolicyUse, ...] = ()
+    credentials: tuple[CredentialUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

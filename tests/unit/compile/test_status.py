@@ -30,6 +30,7 @@ class Proxies:
 
     connected_: Mapping[str, int] = field(default_factory=lambda: {"shop/edge": 2})
     said: Mapping[ObjectRef, Acknowledgement] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
 
     def connected(self, gateway: str) -> int:
         return self.connected_.get(gateway, 0)
@@ -38,7 +39,7 @@ class Proxies:
         return self.said.get(owner, ACKNOWLEDGED)
 
     def unheard(self) -> tuple[str, ...]:
-        return ()
+        return self.silent
 
     def told(self, gateway: str) -> Iterable[ObjectRef]:
         return self.said

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
-from harness.declare import EDGE, World, on_gateway, policy, upstream
+from harness.declare import EDGE, World, on_gateway, policy, secret, upstream
 from headgate.compile import documents
 from headgate.compile import status as status_
 from headgate.compile.status import Status, StatusMemo, statuses
@@ -18,6 +18,8 @@ from headgate.model.observations import (
     ACKNOWLEDGED,
     Acknowledgement,
     Circuit,
+    ObjectReport,
+    ObjectResult,
     Observed,
     ProbeReport,
     ProbeReports,
@@ -29,6 +31,9 @@ from headgate.model.refs import ObjectRef
 
 NAMES = ("a", "b", "c", "d")
 PROBED = "{hostname: api.example, probe: {path: /}}"
+EDGE_REF, KEYS = ObjectRef("IntegrationGateway", "shop", "edge"), ObjectRef("Secret", "shop", "keys")
+KEYED = """{hostname: api.example, probe: {path: /}, credentials: [
+  {name: key, secretRef: {name: keys, key: token}, location: {header: {name: x-key}}}]}"""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REPORT = SectionReport(Circuit.CLOSED, NOW, "", calls=1, failures=0, failing=False)
 
@@ -39,6 +44,7 @@ class Proxies:
 
     count: int = 1
     said: Mapping[ObjectRef, Acknowledgement] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
 
     def connected(self, gateway: str) -> int:
         return self.count
@@ -47,7 +53,7 @@ class Proxies:
         return self.said.get(owner, ACKNOWLEDGED)
 
     def unheard(self) -> tuple[str, ...]:
-        return ()
+        return self.silent
 
     def told(self, gateway: str) -> Iterable[ObjectRef]:
         return self.said
@@ -65,6 +71,12 @@ class Life:
         self.proxies = Proxies()
         self.reports: dict[tuple[str, str], tuple[SectionReport, ...]] = {}
         self.probes: dict[str, ProbeReport] = {}
+        self.objects: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
+        self.unreadable: dict[ObjectRef, str] = {}
+
+    def observed(self) -> Observed:
+        """Of this moment."""
+        return Observed(self.proxies, self.reports, self.probes, self.objects, self.unreadable)
 
     def probed(self, name: str) -> dict[str, ProbeReport]:
         """What probes say, with something new of this one."""
@@ -74,7 +86,7 @@ class Life:
     def go_on(self) -> None:
         """One more thing happens."""
         name = self.random.choice(NAMES)
-        match self.random.randrange(10):
+        match self.random.randrange(14):
             case 0:
                 self.world.say(upstream(name, f"{{hostname: h{self.random.randrange(3)}.example, probe: {{path: /}}}}"))
             case 1:
@@ -95,8 +107,8 @@ class Life:
                 self.proxies = replace(self.proxies, said={ref: self.random.choice(kinds) for ref in refs})
             case 7:
                 self.proxies = replace(self.proxies, said={})
-            case 8:
-                self.probes = self.probed(name) if self.random.random() < 0.7 else {}
+            case 8 | 9 | 10 | 11 | 12 as what:
+                self._go_on_in_the_cluster(what, name)
             case _:
                 report = replace(
                     REPORT,
@@ -111,6 +123,26 @@ class Life:
         if self.random.random() < 0.8:
             self.plan = self.world.compile()
 
+    def _go_on_in_the_cluster(self, what: int, name: str) -> None:
+        match what:
+            case 8:
+                self.probes = self.probed(name) if self.random.random() < 0.7 else {}
+            case 9:
+                ref = self.random.choice([ObjectRef("UpstreamService", "shop", name), EDGE_REF])
+                result = self.random.choice(list(ObjectResult))
+                self.objects = {**self.objects, ref: (ObjectReport("Service", name, result, "no"),)}
+                if self.random.random() < 0.3:
+                    self.objects = {}
+            case 10:
+                self.unreadable = {KEYS: "403"} if self.random.random() < 0.5 else {}
+            case 11:
+                self.world.say(upstream(name, KEYED))
+                self.world.say(secret("keys", token=self.random.choice("xyz")))
+            case _:
+                self.world.store.remove_data(KEYS)
+                silent = ("b",) if self.random.random() < 0.5 else ()
+                self.proxies = replace(self.proxies, silent=silent)
+
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_memo_changes_nothing_but_the_time(seed: int) -> None:
@@ -121,7 +153,7 @@ def test_a_memo_changes_nothing_but_the_time(seed: int) -> None:
         life.go_on()
         now += timedelta(seconds=1)
         before = dict(with_memo)
-        observed = Observed(life.proxies, life.reports, life.probes)
+        observed = life.observed()
         with_memo = statuses(life.plan, observed, with_memo, now, memo)
         without = statuses(life.plan, observed, without, now)
         assert {ref: each.document for ref, each in with_memo.items()} == {

@@ -121,7 +121,7 @@ def test_data_is_wrapped() -> None:
     assert encoded not in repr(found)
     again = data(ref, {**document, "metadata": {"resourceVersion": "9"}})
     assert again.revision == found.revision
-    config = {"data": {"ca.crt": "text"}, "binaryData": {"b": encoded}}
+    config = {"metadata": {}, "data": {"ca.crt": "text"}, "binaryData": {"b": encoded}}
     values = data(ObjectRef("ConfigMap", "team", "c"), config).data
     assert {key: value.reveal() for key, value in values.items()} == {"ca.crt": b"text", "b": b"hush"}
     assert CONFIG_MAPS.kind == "ConfigMap"
