@@ -61,8 +61,12 @@ def in_pod(bootstrap: str, life: PodLife) -> str:
     static = document.setdefault("static_resources", {})
     static.setdefault("clusters", []).extend([_pipe(_ADMIN, life.admin_socket), _pipe(_PAUSE, life.pause_socket)])
     static.setdefault("listeners", []).extend([_pod_listener(life), _pause_listener(life)])
-    for service in document.get("dynamic_resources", {}).get("ads_config", {}).get("grpc_services", []):
+    services = document.get("dynamic_resources", {}).get("ads_config", {}).get("grpc_services", [])
+    for service in services:
         service["envoy_grpc"]["retry_policy"] = {"retry_back_off": dict(_RECONNECT)}
+    # How much the proxy has to do goes where its configuration comes from: whoever serves it asks for it.
+    reports = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": services[:1]}
+    document.setdefault("cluster_manager", {})["load_stats_config"] = reports
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
