@@ -49,6 +49,16 @@ def template(*values: str, namespace: str = NAMESPACE, name: str = "headgate") -
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
+def health_checks() -> dict[str, str]:
+    """The part of Argo CD's ConfigMap that has our health check, once for each kind: a key can have no wildcard."""
+    script = (ROOT / "manifests/gitops/argocd/health.lua").read_text("utf-8")
+    kinds = [yaml.safe_load(path.read_text("utf-8"))["spec"] for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    header = "# Made from health.lua by `make manifests`. Argo CD's own keys beside these stay as they are.\ndata:\n"
+    body = "".join("    " + line + "\n" if line else "\n" for line in script.splitlines())
+    keys = [f"resource.customizations.health.{kind['group']}_{kind['names']['kind']}" for kind in kinds]
+    return {"manifests/gitops/argocd/argocd-cm.yaml": header + "".join(f"  {key}: |\n{body}" for key in keys)}
+
+
 def crds() -> dict[str, str]:
     """Copies of the CRDs, by path."""
     found = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "crds").glob("*.yaml"))}
@@ -69,6 +79,7 @@ def rendered() -> dict[str, str]:
     everywhere = template()
     some = template('namespaces=["shop"]')
     return {
+        **health_checks(),
         "manifests/base/operator.yaml": _text(_without(everywhere, {*_RBAC, "IntegrationGateway"})),
         "manifests/base/gateway.yaml": _text(_only(everywhere, {"IntegrationGateway"})),
         "manifests/overlays/cluster-wide/rbac.yaml": _text(_only(everywhere, _RBAC)),
@@ -81,8 +92,13 @@ def stale(files: Mapping[str, str]) -> list[str]:
     differing = [
         path for path, text in files.items() if not (ROOT / path).is_file() or (ROOT / path).read_text("utf-8") != text
     ]
-    copies = [*(CHART / "crds").glob("*"), *(ROOT / "manifests" / "crds").glob("*")]
-    return differing + [path for each in copies if (path := str(each.relative_to(ROOT))) not in files]
+    owned = [
+        folder
+        for folder in ("charts/headgate/crds", "manifests/crds")
+        if any(path.startswith(folder) for path in files)
+    ]
+    left = [str(path.relative_to(ROOT)) for folder in owned for path in (ROOT / folder).glob("*")]
+    return differing + [path for path in left if path not in files]
 
 
 def _only(documents: Sequence[dict[str, Any]], kinds: set[str]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import manifests
 from harness.require import require
@@ -251,8 +252,6 @@ def test_a_right_value_is_taken(value: str) -> None:
 
 def test_every_value_is_described_and_has_its_default() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    import yaml
-
     values = yaml.safe_load((CHART / "values.yaml").read_text())
 
     def look(schema: Document, values: Document, path: str) -> None:
@@ -266,7 +265,7 @@ def test_every_value_is_described_and_has_its_default() -> None:
 
 
 def test_notes_lead_to_the_first_call(helm: Path) -> None:
-    command = [helm, "install", "headgate", CHART, "--namespace", NAMESPACE, "--dry-run=client"]
+    command: list[str | Path] = [helm, "install", "headgate", CHART, "--namespace", NAMESPACE, "--dry-run=client"]
     everywhere = subprocess.run(command, capture_output=True, text=True)
     assert everywhere.returncode == 0, everywhere.stderr
     assert "curl http://gemini.shop/v1beta/models" in everywhere.stdout
@@ -281,8 +280,6 @@ def test_notes_lead_to_the_first_call(helm: Path) -> None:
 
 @pytest.mark.parametrize("overlay", ["cluster-wide", "namespaced", "local"])
 def test_overlays_are_built_and_are_what_the_chart_says(overlay: str) -> None:
-    import yaml
-
     built = subprocess.run(
         [ROOT / ".venv/bin/kubectl", "kustomize", ROOT / "manifests" / "overlays" / overlay],
         capture_output=True,

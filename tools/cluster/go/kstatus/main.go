@@ -5,9 +5,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 )
 
@@ -17,8 +19,13 @@ type verdict struct {
 }
 
 func main() {
+	given, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		fail(err)
+	}
 	var objects []map[string]any
-	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
+	// Theirs, which reads whole numbers as such.
+	if err := utiljson.Unmarshal(given, &objects); err != nil {
 		fail(err)
 	}
 	verdicts := make([]verdict, 0, len(objects))
