@@ -19,9 +19,11 @@ def known(evidence: Evidence) -> Iterator[Finding]:
     if not evidence.gateways.items:
         yield warning("there is no IntegrationGateway: nothing serves upstreams", "apply one, see docs/reference.md")
         return
-    defaults = [key_of(each) for each in evidence.gateways.items if dig(each, "spec", "default")]
+    defaults = sorted(key_of(each) for each in evidence.gateways.items if dig(each, "spec", "default"))
     if len(defaults) > 1:
-        yield wrong(f"several gateways are the default: {', '.join(sorted(defaults))}", "leave it to one of them")
+        yield warning(
+            f"several gateways are marked default, and the oldest is: {', '.join(defaults)}", "mark one of them"
+        )
 
 
 def accepted(evidence: Evidence) -> Iterator[Finding]:

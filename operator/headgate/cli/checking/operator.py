@@ -14,6 +14,8 @@ _ENFORCE = "pod-security.kubernetes.io/enforce"
 #: A root that has less left is being replaced, or should be.
 _SOON = timedelta(days=30)
 _RESTARTS = 5
+#: Characters of a log that are shown.
+_WORDS = 300
 
 
 def home(evidence: Evidence) -> Iterator[Finding]:
@@ -86,11 +88,19 @@ def trouble(pod: Document) -> Iterator[Finding]:
         yield wrong(f"pod {name} has no node: {scheduled.get('message', '')}", advice)
     for state in dig(pod, "status", "containerStatuses") or ():
         waiting, last = dig(state, "state", "waiting") or {}, dig(state, "lastState", "terminated") or {}
-        why = f"; it last ended with {last.get('reason', '')} ({last.get('exitCode')})" if last else ""
+        ended = f"its last words: {_last_words(last)}" if _last_words(last) else f"exit code {last.get('exitCode')}"
+        if last:
+            advice = f"kubectl -n {pod['metadata'].get('namespace', '')} logs --previous {name}"
         if waiting and waiting.get("reason") != "ContainerCreating":
-            yield wrong(f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}{why}", advice)
+            yield wrong(f"pod {name}: {waiting.get('reason')}: {ended if last else waiting.get('message', '')}", advice)
         elif state.get("restartCount", 0) >= _RESTARTS:
-            yield warning(f"pod {name} has restarted {state['restartCount']} times{why}", advice)
+            yield warning(f"pod {name} has restarted {state['restartCount']} times: {ended}", advice)
+
+
+def _last_words(ended: Document) -> str:
+    """The end of its log, which the kubelet keeps."""
+    lines = [line.strip() for line in str(ended.get("message", "")).splitlines() if line.strip(" ╰─╯│╭╮")]
+    return " ".join(lines[-2:])[-_WORDS:]
 
 
 def versions(evidence: Evidence) -> Iterator[Finding]:
