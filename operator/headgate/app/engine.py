@@ -23,7 +23,7 @@ from headgate.compile.world import compile_snapshot
 from headgate.envoy.failure import RenderFailure, failure
 from headgate.envoy.render import RenderMemo, rendering
 from headgate.envoy.resource import Resources
-from headgate.model.observations import Observed, ProbeReports, SectionReports
+from headgate.model.observations import Acknowledgements, ObjectReports, Observed, ProbeReports, SectionReports
 from headgate.model.plan import Gateway
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
@@ -31,6 +31,7 @@ from headgate.model.verdict import Plan
 from headgate.providers.registry import Profiles
 from headgate.store import Store
 from headgate.xds.acknowledgements import Answers
+from headgate.xds.replicas import Replicas
 from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
 
@@ -75,7 +76,8 @@ class Engine:
     """`on_plan` is called after each publication, `on_outlook` whenever a status may have changed. Neither may block.
     `probes` gives what probes have to say. `complete` reads what a Plan refers to and the source has not read yet; if that is
     more than the Snapshot had, the Plan is made anew before anything comes of it. `unreadable`: which of that may not be read,
-    and why. What `probes` and `unreadable` have given is not changed afterwards."""
+    and why. `objects`: what could not be made. What these have given is not changed afterwards. `replicas` tell what proxies
+    that are connected to others say; `compiled` is told how many seconds compiling and rendering took."""
 
     def __init__(
         self,
@@ -91,19 +93,30 @@ class Engine:
         probes: Callable[[], ProbeReports] = dict,
         complete: Callable[[Plan], Awaitable[bool]] | None = None,
         unreadable: Callable[[], Mapping[ObjectRef, str]] = dict,
+        objects: Callable[[], ObjectReports] = dict,
+        replicas: Replicas | None = None,
+        compiled: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._store, self._xds, self._reports = store, xds, reports
         self._on_plan, self._on_outlook = on_plan, on_outlook
         self._profiles, self._around, self._probes, self._complete = profiles, around, probes, complete
-        self._unreadable = unreadable
+        self._unreadable, self._objects = unreadable, objects
+        self._replicas, self._on_compiled = replicas, compiled
         self._statuses = previous
         self._memo, self._status_memo = Memo(), StatusMemo()
         self._render_memos: dict[str, RenderMemo] = {}
         self._failures: dict[str, tuple[RenderFailure, ...]] = {}
         self._published: set[str] = set()
+        #: Seconds that the last compile took.
+        self._took = 0.0
         self._wake = asyncio.Event()
         self.plan: Plan | None = None
         self.counts = Counts()
+
+    @property
+    def failures(self) -> Mapping[str, tuple[RenderFailure, ...]]:
+        """What can't be rendered, by gateway."""
+        return self._failures
 
     def wake(self, _gateway: str = "") -> None:
         """Something that statuses depend on has changed."""
@@ -126,7 +139,9 @@ class Engine:
         if plan is None:
             return
         self._store.accept(plan)
+        began = time.monotonic()
         rendered = await asyncio.to_thread(self._render, plan)
+        self._on_compiled(self._took + time.monotonic() - began)
         for key, resources in rendered.items():
             self._xds.publish(key, resources)
         self._published |= rendered.keys()
@@ -142,7 +157,7 @@ class Engine:
         """A Plan of all that is declared; None where there is none, for a bug."""
         plan = None
         for _ in range(ROUNDS):
-            snapshot = self._store.snapshot()
+            snapshot, began = self._store.snapshot(), time.monotonic()
             self.counts.compiles += 1
             try:
                 plan = await asyncio.to_thread(self._compiled, snapshot)
@@ -151,6 +166,7 @@ class Engine:
                 self._memo = Memo()
                 _log.exception("engine.compile_failed", failures=self.counts.compile_failures)
                 return None
+            self._took = time.monotonic() - began
             if self._complete is None or not await self._complete(plan):
                 break
         return plan
@@ -168,7 +184,10 @@ class Engine:
         answers = Answers((self._xds.feedback(key) for key in self.plan.gateways), self._failures)
         now = datetime.now(UTC)
         reports = self._reports.all()
-        observed = Observed(answers, reports, self._probes(), unreadable=self._unreadable())
+        acks: Acknowledgements = answers
+        if self._replicas is not None:
+            acks, reports = self._replicas.join(answers), self._replicas.join_reports(reports)
+        observed = Observed(acks, reports, self._probes(), self._objects(), self._unreadable())
         self._statuses = statuses(self.plan, observed, self._statuses, now, self._status_memo)
         self._on_outlook(Outlook(self.plan, answers, self._statuses, reports))
 

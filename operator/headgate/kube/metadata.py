@@ -34,7 +34,8 @@ class _Expired(Exception):
 
 
 class MetadataWatch(Generic[V]):
-    """`changed(ref, kept)` for each object of which something else is kept now than was; None: it is gone."""
+    """`changed(ref, kept)` for each object of which something else is kept now than was; None: it is gone. Without `metadata`,
+    whole objects come, for those whose content is wanted and small."""
 
     def __init__(
         self,
@@ -45,12 +46,17 @@ class MetadataWatch(Generic[V]):
         changed: Callable[[ObjectRef, V | None], None],
         period: tuple[float, float],
         labels: str = "",
+        *,
+        metadata: bool = True,
     ) -> None:
         self._api, self._resource, self._namespace, self._labels = api, resource, namespace, labels
+        self._metadata = metadata
         self._keep, self._changed, self._period = keep, changed, period
         self._kept: dict[ObjectRef, V] = {}
         #: It is known what there is, or that it is not to be known.
         self.synced = asyncio.Event()
+        #: It is known what there is.
+        self.listed = asyncio.Event()
 
     def all(self) -> dict[ObjectRef, V]:
         """What is there."""
@@ -67,6 +73,7 @@ class MetadataWatch(Generic[V]):
             try:
                 version = await self._list()
                 self.synced.set()
+                self.listed.set()
                 pace.reset()
                 await self._watch(version)
             except _Expired:
@@ -80,7 +87,9 @@ class MetadataWatch(Generic[V]):
     async def _list(self) -> str:
         found: dict[ObjectRef, V] = {}
         version = ""
-        async for page in self._api.pages(self._resource, self._namespace, metadata=True, labels=self._labels):
+        async for page in self._api.pages(
+            self._resource, self._namespace, metadata=self._metadata, labels=self._labels
+        ):
             found.update((ref_of(self._resource.kind, each), self._keep(each)) for each in page.items)
             version = page.version
         before, self._kept = self._kept, found
@@ -105,7 +114,7 @@ class MetadataWatch(Generic[V]):
                     version,
                     seconds=seconds,
                     quiet=SILENCE,
-                    metadata=True,
+                    metadata=self._metadata,
                     labels=self._labels,
                 ):
                     version = self._take(kind, document, version)

@@ -49,6 +49,14 @@ class Answers:
         """The owners of what is open, refused or failed."""
         return self._owners.get(gateway, {}).keys()
 
+    def exceptions(self, gateway: str) -> Mapping[ObjectRef, Acknowledgement]:
+        """What there is to tell, by owner."""
+        return self._owners.get(gateway, {})
+
+    def view(self, gateway: str) -> GatewayFeedback | None:
+        """What this is made of."""
+        return self._views.get(gateway)
+
     def unheard(self) -> tuple[str, ...]:
         """This replica alone is asked."""
         return ()

@@ -1,6 +1,7 @@
 """Who is who on the xDS port: a small certificate authority, and the certificates it issues.
 
-The server proves to be `spiffe://headgate/xds`, a proxy to belong to one gateway: `spiffe://headgate/gateway/NAMESPACE/NAME`.
+The server proves to be `spiffe://headgate/xds`, a proxy to belong to one gateway: `spiffe://headgate/gateway/NAMESPACE/NAME`,
+and a replica of the operator that calls another one to be `spiffe://headgate/replica`.
 Certificates are short-lived; `renew_at` says when to issue the next. A rotation of the authority itself has three steps,
 each safe to repeat: `begin_rotation` makes the new root known (the bundle holds both), `complete_rotation` signs with it,
 `retire` drops the old one once no certificate of it is in use.
@@ -25,6 +26,9 @@ from headgate.xds.storage import Directory, Storage
 
 TRUST_DOMAIN = "headgate"
 SERVER_ID = f"spiffe://{TRUST_DOMAIN}/xds"
+#: The server's identity as a name, for callers that can't check a URI. No other certificate has it.
+SERVER_NAME = "xds.headgate.internal"
+REPLICA_ID = f"spiffe://{TRUST_DOMAIN}/replica"
 _GATEWAY_PREFIX = f"spiffe://{TRUST_DOMAIN}/gateway/"
 #: Clocks differ: a certificate is valid from a little before it was made.
 _SKEW = dt.timedelta(minutes=5)
@@ -59,6 +63,11 @@ def gateway_of(spiffe_ids: Iterable[str]) -> str | None:
     except ValueError:
         return None
     return gateway
+
+
+def is_replica(spiffe_ids: Iterable[str]) -> bool:
+    """Do a peer's URI names prove that it is a replica of the operator?"""
+    return REPLICA_ID in spiffe_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +167,16 @@ class CertificateAuthority:
         return certificate in (self._signer.certificate, self._next.certificate if self._next else None)
 
     def server(self, names: Iterable[str] = ()) -> Credential:
-        """A server certificate for SERVER_ID and the DNS names and addresses given."""
-        return self._leaf([SERVER_ID], names, ExtendedKeyUsageOID.SERVER_AUTH)
+        """A server certificate for SERVER_ID, SERVER_NAME and the DNS names and addresses given."""
+        return self._leaf([SERVER_ID], (SERVER_NAME, *names), ExtendedKeyUsageOID.SERVER_AUTH)
 
     def client(self, gateway: str) -> Credential:
         """A client certificate for the proxies of a gateway (`namespace/name`)."""
         return self._leaf([gateway_id(gateway)], (), ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def replica(self) -> Credential:
+        """A client certificate with which a replica of the operator calls another one."""
+        return self._leaf([REPLICA_ID], (), ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def begin_rotation(self, given: bytes | None = None) -> None:
         """Make the next root, or take the given one (PEM, with its key), in place of one that was to come; from now on
@@ -247,10 +260,11 @@ class CertificateAuthority:
 
 @dataclass(frozen=True, slots=True)
 class ServerMaterial:
-    """What a TLS server needs at one moment."""
+    """What a TLS server needs at one moment. `replica`: with what it calls servers of its own kind."""
 
     credential: Credential
     roots_pem: bytes
+    replica: Credential
 
 
 class ServerTls:
@@ -266,7 +280,8 @@ class ServerTls:
         self.current = self._issue()
 
     def _issue(self) -> ServerMaterial:
-        return ServerMaterial(self._authority.server(self._names), self._authority.roots_pem)
+        authority = self._authority
+        return ServerMaterial(authority.server(self._names), authority.roots_pem, authority.replica())
 
 
 def _root(pem: bytes, name: str) -> _Root:

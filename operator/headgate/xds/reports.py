@@ -26,12 +26,16 @@ Context = grpc.aio.ServicerContext[als_pb2.StreamAccessLogsMessage, als_pb2.Stre
 
 class Reports:
     """The newest report per proxy stream and section. `on_change(gateway)` is called when one says something new,
-    `on_success(section)`, with its id, whenever one says that calls succeed."""
+    `on_section(gateway, section)` with the section that it is about, `on_success(section)`, with its id, whenever one says
+    that calls succeed."""
 
     def __init__(
-        self, on_change: Callable[[str], None] = lambda _: None, on_success: Callable[[str], None] = lambda _: None
+        self,
+        on_change: Callable[[str], None] = lambda _: None,
+        on_success: Callable[[str], None] = lambda _: None,
+        on_section: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
-        self._on_change, self._on_success = on_change, on_success
+        self._on_change, self._on_success, self._on_section = on_change, on_success, on_section
         #: By gateway, stream and section: the report, and when it came in.
         self._streams: dict[str, dict[int, dict[str, tuple[SectionReport, datetime]]]] = {}
         self._nodes: dict[int, str] = {}
@@ -50,6 +54,25 @@ class Reports:
                     found.setdefault((gateway, section), []).append(section_report(report, node, heard))
         return MappingProxyType({key: tuple(reports) for key, reports in found.items()})
 
+    def of(self, gateway: str, section: str) -> tuple[observations.SectionReport, ...]:
+        """What each connected proxy of a gateway said last of a section."""
+        return tuple(
+            section_report(reports[section][0], self._nodes.get(stream, ""), reports[section][1])
+            for stream, reports in self._streams.get(gateway, {}).items()
+            if section in reports
+        )
+
+    def sections(self) -> tuple[tuple[str, str], ...]:
+        """The gateways and sections of which something was said."""
+        return tuple(
+            {
+                (gateway, section)
+                for gateway, streams in self._streams.items()
+                for reports in streams.values()
+                for section in reports
+            }
+        )
+
     def take(self, gateway: str, stream: int, report: SectionReport) -> None:
         """One report; an older one than what is known is dropped."""
         known = self._streams.setdefault(gateway, {}).setdefault(stream, {})
@@ -62,6 +85,7 @@ class Reports:
         # The moment of the report is told nowhere: without another difference it is no news.
         if before is None or replace(before, at=report.at) != report:
             self._on_change(gateway)
+            self._on_section(gateway, report.section)
 
     def know(self, stream: int, node: str) -> None:
         """By which node id the proxy of a stream is known."""
@@ -71,8 +95,10 @@ class Reports:
         """The proxy has gone: what it said is no longer so."""
         self._nodes.pop(stream, None)
         streams = self._streams.get(gateway, {})
-        if streams.pop(stream, None):
+        if gone := streams.pop(stream, None):
             self._on_change(gateway)
+            for section in gone:
+                self._on_section(gateway, section)
         if not streams:
             self._streams.pop(gateway, None)
 

@@ -84,7 +84,10 @@ class _Gateway:
 
 
 class XdsServer:
-    """Serves what was last published. Make it on the event loop, `start` it, keep it, `stop` it."""
+    """Serves what was last published. Make it on the event loop, `start` it, keep it, `stop` it.
+
+    `on_feedback(gateway)`: see `feedback`. `on_published(gateway, before, after)` is called at each `publish` and `withdraw`.
+    """
 
     def __init__(
         self,
@@ -92,11 +95,13 @@ class XdsServer:
         options: ServerOptions | None = None,
         *,
         on_feedback: Callable[[str], None] = lambda _: None,
+        on_published: Callable[[str, Resources | None, Resources | None], None] = lambda *_: None,
         add_services: Iterable[AddService] = (),
     ) -> None:
         self._tls = tls
         self._options = options or ServerOptions()
         self._feedback = Feedback(on_feedback)
+        self._on_published = on_published
         self._add_services = tuple(add_services)
         self._gateways: dict[str, _Gateway] = {}
         self._traffic = XdsTraffic()
@@ -141,6 +146,7 @@ class XdsServer:
         """
         state = self._gateways.setdefault(gateway, _Gateway())
         before, state.resources = state.resources, resources
+        self._on_published(gateway, before, resources)
         changed = difference(before or {}, resources)
         if before is not None and not changed:
             # Same versions; owners may differ, and whoever reads the feedback must find what is published now.
@@ -156,6 +162,7 @@ class XdsServer:
     def withdraw(self, gateway: str) -> None:
         """Stop serving a gateway: its streams end, and its proxies keep what they have and wait."""
         state = self._gateways.pop(gateway, None)
+        self._on_published(gateway, state.resources if state else None, None)
         self._feedback.publish(gateway, None)
         for session in state.sessions if state else ():
             session.end()
@@ -163,6 +170,10 @@ class XdsServer:
     def feedback(self, gateway: str) -> GatewayFeedback:
         """What the proxies of a gateway made of it. Read it again when `on_feedback(gateway)` was called."""
         return self._feedback.view(gateway)
+
+    def gateways(self) -> tuple[str, ...]:
+        """Keys of all gateways that are published, or have a proxy connected, sorted."""
+        return self._feedback.gateways()
 
     def stats(self) -> XdsStats:
         """Counters since the start, and streams now. May be asked from any thread."""
