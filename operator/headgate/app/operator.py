@@ -14,12 +14,13 @@ import contextlib
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
 import structlog
 
 from headgate.app.engine import Engine, Outlook
+from headgate.app.fleets import FleetOptions, Fleets
+from headgate.app.happenings import Happenings
 from headgate.app.leading import Duty, lead
 from headgate.app.probing import Probing
 from headgate.app.tasks import BackgroundEnded, forever
@@ -27,6 +28,7 @@ from headgate.control.election import Timings
 from headgate.kube.access import Access
 from headgate.kube.client import Api
 from headgate.kube.elector import Elector, Leadership, identity
+from headgate.kube.events import EventWriter
 from headgate.kube.goods import Goods
 from headgate.kube.scope import Scope
 from headgate.kube.source import KubeSource, Times
@@ -38,7 +40,7 @@ from headgate.model.verdict import Plan
 from headgate.probes.prober import Prober
 from headgate.providers.registry import BUILT_IN, Profiles
 from headgate.store import Store
-from headgate.xds.pki import CertificateAuthority, ServerTls
+from headgate.xds.pki import ServerTls
 from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
 
@@ -57,18 +59,16 @@ class LeaseName:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an operator was asked for. `xds` are addresses as `XdsServer.start` takes them; `pki` is the directory of the
-    authority that the proxies' certificates come from."""
+    """What an operator was asked for. `xds` are addresses as `XdsServer.start` takes them."""
 
     access: Access
     lease: LeaseName
     xds: tuple[str, ...]
-    pki: Path
     settings: Settings
     scope: Scope = field(default_factory=Scope)
     times: Times = field(default_factory=Times)
     profiles: Profiles = field(default_factory=lambda: BUILT_IN)
-    certificate_lifetime: timedelta = timedelta(hours=24)
+    fleets: FleetOptions = field(default_factory=FleetOptions)
     probes: bool = True
 
 
@@ -94,19 +94,18 @@ class Operator:
     async def run(self) -> None:
         """Until SIGINT, SIGTERM or `stop`. Raises NoAccess, OSError, ValueError for what keeps it from starting."""
         options = self._options
-        authority = CertificateAuthority(options.pki, leaf_lifetime=options.certificate_lifetime)
         with self._signals():
             # The lease has connections of its own: a thousand statuses to write must not delay a renewal.
             async with await Api.open(options.access) as api, await Api.open(options.access) as lease:
-                self._make(api, lease, ServerTls(authority))
+                self._make(api, lease)
                 try:
                     await self._serve()
                 finally:
-                    await self._xds.stop()
+                    if self._xds is not None:
+                        await self._xds.stop()
 
-    def _make(self, api: Api, lease: Api, tls: ServerTls) -> None:
+    def _make(self, api: Api, lease: Api) -> None:
         options = self._options
-        self._tls = tls
         self._store = Store(options.settings)
         self._goods = Goods(api, options.lease.namespace, self._store)
         self._source = KubeSource(
@@ -121,8 +120,10 @@ class Operator:
         )
         self._probing = Probing(Prober().ask, lambda: self._wake(""), recall=self._probed)
         self._statuses = StatusWriter(api, self._source.seen)
+        self._events = EventWriter(api, options.lease.replica)
         self._reports = Reports(self._wake, self._probing.succeeded)
-        self._xds = XdsServer(tls, on_feedback=self._wake, add_services=[self._reports.add_to])
+        self._fleets = Fleets(api, options.fleets, options.scope, self._uid, lambda: self._wake(""))
+        self._xds: XdsServer | None = None
         name = options.lease
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
         self._engine: Engine | None = None
@@ -132,12 +133,15 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 end = group.create_task(self._end())
                 group.create_task(forever("source", self._source.run))
+                xds = await self._make_xds()
+                for name, task in self._fleets.background().items():
+                    group.create_task(forever(name, task))
                 await self._source.synced()
-                engine = self._make_engine()
+                engine = self._make_engine(xds)
                 await engine.compile()
                 if engine.plan is None:
                     raise BackgroundEnded("the first compile failed: this is a bug, see the log")
-                self.ports = await self._xds.start(self._options.xds)
+                self.ports = await xds.start(self._options.xds)
                 group.create_task(forever("engine", engine.run))
                 engine.wake()
                 group.create_task(forever("certificates", self._renew))
@@ -149,18 +153,27 @@ class Operator:
             if failures is not None:
                 raise
 
-    def _make_engine(self) -> Engine:
+    async def _make_xds(self) -> XdsServer:
+        self._tls = ServerTls(await self._fleets.load())
+        self._fleets.serve(self._tls)
+        self._xds = XdsServer(self._tls, on_feedback=self._wake, add_services=[self._reports.add_to])
+        return self._xds
+
+    def _make_engine(self, xds: XdsServer) -> Engine:
+        previous = self._source.previous()
+        self._happenings = Happenings(previous, self._source.seen, self._events.tell)
         self._engine = Engine(
             self._store,
-            self._xds,
+            xds,
             self._reports,
             profiles=self._options.profiles,
-            previous=self._source.previous(),
+            previous=previous,
             on_plan=self._planned,
             on_outlook=self._look,
             probes=self._probing.reports,
             complete=self._source.complete,
             unreadable=lambda: self._source.data.unreadable,
+            objects=self._fleets.reports,
         )
         return self._engine
 
@@ -190,8 +203,12 @@ class Operator:
     def _duties(self) -> Mapping[str, Duty]:
         """What is done by the replica that leads, and by no other."""
         duties: dict[str, Duty] = {
+            # What happened is told against the statuses in the cluster, before these are written.
+            "events": self._events.run,
+            "happenings": self._happenings.run,
             "statuses": self._statuses.run,
             "last-good": self._goods.run,
+            **self._fleets.duties(),
         }
         if self._options.probes:
             duties["probes"] = self._probing.run
@@ -207,6 +224,10 @@ class Operator:
         found = self._source.seen(ObjectRef("UpstreamService", *key.split("/", 1)))
         return found.probed if found is not None and self._options.probes else None
 
+    def _uid(self, ref: ObjectRef) -> str | None:
+        found = self._source.seen(ref)
+        return None if found is None else found.uid
+
     def _wake(self, _gateway: str) -> None:
         if self._engine is not None:
             self._engine.wake()
@@ -214,9 +235,11 @@ class Operator:
     def _planned(self, plan: Plan) -> None:
         self._goods.proven()
         self._probing.follow(plan)
+        self._fleets.follow(plan)
         _log.debug("operator.planned", gateways=len(plan.gateways), objects=len(plan.verdicts))
 
     def _look(self, outlook: Outlook) -> None:
+        self._happenings.look(outlook.statuses)
         self._statuses.want(outlook.statuses)
 
     async def _renew(self) -> None:
