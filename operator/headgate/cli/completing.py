@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -53,20 +54,23 @@ def providers(incomplete: str) -> list[str]:
 
 
 def names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of objects of the type that was said before, as the run on the state directory knows them."""
+    """Names of objects of the type that was said before, as the run or the cluster knows them that would be asked."""
+    return _beginning(incomplete, _quietly(lambda: _known(ctx.params)))
+
+
+def _known(given: Mapping[str, Any]) -> list[str]:
     from headgate.cli.getting import kind_of
-    from headgate.standalone.state import StateDirectory, default_directory
+    from headgate.cli.worlds import Cluster, Named, served
 
-    given = ctx.params
+    wanted = kind_of(str(given.get("resource")))
+    state = served(Named(given.get("state_dir"), given.get("kubeconfig"), given.get("context")), quiet=True)
+    if isinstance(state, Cluster):
+        from headgate.cli.getting_cluster import names as of_cluster
 
-    def known() -> list[str]:
-        wanted = kind_of(str(given.get("resource"))).names.kind
-        state = StateDirectory(given.get("state_dir") or default_directory())
-        status = state.read(state.status_file)
-        entries = status["objects"] if isinstance(status, dict) else []
-        return [entry["metadata"]["name"] for entry in entries if entry["kind"] == wanted]
-
-    return _beginning(incomplete, _quietly(known))
+        return of_cluster(state, wanted, given.get("namespace"))
+    status = state.read(state.status_file)
+    entries = status["objects"] if isinstance(status, dict) else []
+    return [entry["metadata"]["name"] for entry in entries if entry["kind"] == wanted.names.kind]
 
 
 def _quietly(ask: Callable[[], list[str]]) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from headgate.api.meta import Kind
 from headgate.cli.connecting import Connection, ask, extra
 from headgate.cli.fail import Failure
 from headgate.cli.getting import Printer, Question, show
@@ -34,6 +35,16 @@ def get(cluster: Cluster, question: Question, *, watch: bool) -> None:
             show(asked, found, f" of {connection.name}")
 
     ask(cluster, answer)
+
+
+def names(cluster: Cluster, kind: type[Kind], namespace: str | None) -> list[str]:
+    """Of the objects of a kind, for completion; Failure if they can't be had."""
+
+    async def answer(connection: Connection) -> list[str]:
+        found, _ = await _listed(connection, Question(kind, namespace=namespace or connection.namespace))
+        return [str(each["metadata"]["name"]) for each in found]
+
+    return ask(cluster, answer)
 
 
 async def _listed(connection: Connection, question: Question) -> tuple[list[Document], str]:

@@ -44,14 +44,16 @@ def choose(named: Named, environment: Mapping[str, str] = os.environ) -> Cluster
     return served(named, environment)
 
 
-def served(named: Named, environment: Mapping[str, str] = os.environ) -> Cluster | StateDirectory:
-    """The same of those that are served: no folder."""
+def served(
+    named: Named, environment: Mapping[str, str] = os.environ, *, quiet: bool = False
+) -> Cluster | StateDirectory:
+    """The same of those that are served: no folder. `quiet`: nothing is printed."""
     if named.state_dir is not None:
         _alone("--state-dir", {"--kubeconfig": named.kubeconfig, "--context": named.context})
         return StateDirectory(named.state_dir)
     if named.kubeconfig is not None or named.context is not None:
         return Cluster(named.kubeconfig, named.context)
-    return _unnamed(StateDirectory(default_directory(environment)), environment)
+    return _unnamed(StateDirectory(default_directory(environment)), environment, quiet=quiet)
 
 
 def _alone(option: str, others: Mapping[str, object]) -> None:
@@ -60,10 +62,10 @@ def _alone(option: str, others: Mapping[str, object]) -> None:
             raise Failure(f"{option} and {name} are of different worlds: name one of them", code=2)
 
 
-def _unnamed(state: StateDirectory, environment: Mapping[str, str]) -> Cluster | StateDirectory:
+def _unnamed(state: StateDirectory, environment: Mapping[str, str], *, quiet: bool) -> Cluster | StateDirectory:
     reachable = has_cluster(environment)
     if process_of(state) is not None:
-        if reachable:
+        if reachable and not quiet:
             print(f"this is of headgate run on {state.root}; --context NAME asks a cluster", file=sys.stderr)
         return state
     if reachable:
