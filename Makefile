@@ -53,8 +53,8 @@ test-cluster: setup ## Tests on a real Kubernetes; needs root, and once a quarte
 	$(PYTEST) -m cluster
 
 .PHONY: cluster cluster-down
-cluster: setup ## A Kubernetes on this machine, kubeconfig in .cluster/; needs root, builds once
-	@PYTHONPATH=tools $(BIN)/python -m cluster up
+cluster: setup ## A Kubernetes with Headgate and the examples on this machine; needs root, builds once
+	@PYTHONPATH=tools $(BIN)/python -m cluster up --headgate
 cluster-down: setup ## End that Kubernetes and remove what it left
 	@PYTHONPATH=tools $(BIN)/python -m cluster down
 

@@ -114,12 +114,23 @@ def served(cluster: Cluster) -> Iterator[Cluster]:
     )
     cluster.kubectl("rollout", "status", "--namespace=demo", "deployment/envoy", "--timeout=90s")
     cluster.kubectl("wait", "--namespace=elsewhere", "pod/client", "--for=condition=Ready", "--timeout=90s")
+    # Ready pods are not yet in the node's rules: kube-proxy hears of them a moment later, and of CoreDNS's too.
+    until(lambda: answers(cluster), "the Service leads to its pods")
     yield cluster
     cluster.kubectl("delete", "namespace", "demo", "elsewhere", "--timeout=60s")
 
 
 def in_client(cluster: Cluster, code: str) -> str:
     return cluster.kubectl("exec", "--namespace=elsewhere", "client", "--", "python3", "-c", code)
+
+
+def answers(cluster: Cluster) -> bool:
+    code = "import urllib.request as r; r.urlopen('http://gateway.demo', timeout=10)"
+    try:
+        in_client(cluster, code)
+    except ClusterProblem:
+        return False
+    return True
 
 
 def test_it_is_a_whole_one(cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""`python -m cluster up | down | status | build`, as `make cluster` and its like run it."""
+"""`python -m cluster up [--headgate] | down | status | build`, as `make cluster` and its like run it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from cluster import packages
+from cluster import images, installed, packages, providers
 from cluster.build import BINARIES, build, helm, unbuilt
 from cluster.cluster import Cluster
-from cluster.places import ROOT, ClusterProblem, Lines, Progress
+from cluster.places import ROOT, VENV_BIN, ClusterProblem, Lines, Progress
 
 DIRECTORY = ROOT / ".cluster"
+_SHOP = (f"--namespace={providers.TEAM}",)
+#: What to try. The call is made in the cluster, where names are answered; the key is put in on the way.
+_NEXT = f"""\
+  kubectl -n {providers.TEAM} get upstreams
+  kubectl -n {providers.TEAM} run call --rm -i --quiet --restart=Never --image={images.PYTHON} --image-pull-policy=Never -- \\
+    -c "import urllib.request as r; print(r.urlopen('http://gemini.{providers.TEAM}/v1beta/models').read().decode())"
+  kubectl -n {providers.TEAM} describe upstream gemini
+"""
 
 
 class Bar:
@@ -55,18 +63,27 @@ def telling(total: float) -> Iterator[Progress]:
         yield Bar(bars, total)
 
 
-def up(directory: Path) -> None:
-    """Start it, unless it is there."""
+def up(directory: Path, *, headgate: bool) -> None:
+    """Start it, unless it is there; and bring Headgate as it is now, the examples, and providers that answer them."""
     cluster = Cluster(directory)
-    if cluster.running() and cluster.ready():
-        print("It is up already.")
-    else:
-        begun = time.monotonic()
-        with telling(_weight() + 15) as progress:
-            Cluster(directory, outlive=True, progress=progress).start()
-        print(f"A Kubernetes is up, after {time.monotonic() - begun:.0f} s.")
+    begun = time.monotonic()
+    there = cluster.running() and cluster.ready()
+    with telling(_weight() + (0 if there else 15) + (55 if headgate else 0)) as progress:
+        if not there:
+            Cluster(directory, outlive=True, progress=progress).start(add=[images.python()] if headgate else [])
+        if headgate:
+            with progress.step("bringing simulated providers", 15):
+                authority = providers.deploy(cluster)
+            installed.install(cluster, progress=progress)
+            with progress.step("applying the examples", 20):
+                providers.examples(cluster, authority)
+                cluster.kubectl("wait", "--for=condition=Ready", "--all", *_SHOP, "upstreams", "--timeout=120s")
+    print("It was up already." if there else f"A Kubernetes is up, after {time.monotonic() - begun:.0f} s.")
     kubeconfig = os.path.relpath(cluster.kubeconfig)
-    print(f"\n  export KUBECONFIG={cluster.kubeconfig}\n  .venv/bin/kubectl get pods --all-namespaces\n")
+    print(f"\n  export KUBECONFIG={cluster.kubeconfig} PATH={VENV_BIN}:$PATH\n")
+    if headgate:
+        print(_NEXT)
+        print(cluster.kubectl("get", "upstreams", *_SHOP))
     print(f"Its kubeconfig is {kubeconfig}, its logs are beside it. `make cluster-down` ends it.")
 
 
@@ -107,11 +124,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cluster", description="A Kubernetes on this machine.")
     parser.add_argument("action", choices=("up", "down", "status", "build"))
     parser.add_argument("--directory", type=Path, default=DIRECTORY, help="where it keeps its files; default .cluster")
+    parser.add_argument("--headgate", action="store_true", help="bring Headgate and its examples too")
     given = parser.parse_args()
     try:
         match given.action:
             case "up":
-                up(given.directory)
+                up(given.directory, headgate=given.headgate)
             case "down":
                 down(given.directory)
             case "status":

@@ -103,6 +103,14 @@ class Cluster:
         """What kubectl printed, as the administrator. `given` is its input. Raises ClusterProblem."""
         return kubectl(self.kubeconfig, *arguments, given=given)
 
+    def tries(self, *arguments: str) -> bool:
+        """Whether that command of kubectl's went well."""
+        try:
+            self.kubectl(*arguments)
+        except ClusterProblem:
+            return False
+        return True
+
     def run_inside(self, *command: str | Path, timeout: float = 120) -> str:
         """What a command printed that ran in the cluster's namespaces, where pods and Services can be reached."""
         return self._space().run(command, timeout=timeout)

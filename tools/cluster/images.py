@@ -28,6 +28,10 @@ METRICS_SERVER = f"{REGISTRY}/metrics-server:{version_of('metrics-server')}"
 ENVOY = f"{REGISTRY}/envoy:latest"
 PYTHON = f"{REGISTRY}/python:latest"
 OPERATOR = f"{REGISTRY}/headgate:latest"
+PROVIDERS = f"{REGISTRY}/providers:latest"
+
+#: As the Dockerfile says it.
+ENTRYPOINT = ("python3", "-m", "headgate")
 
 _PASSWD = b"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
 _GROUP = b"root:x:0:\nnonroot:x:65532:\n"
@@ -89,17 +93,41 @@ def python() -> Image:
 
 
 def operator() -> Image:
-    """Headgate itself on top of that. A change to it makes one small layer anew."""
+    """Headgate itself on top of that, with the entrypoint and the user that the Dockerfile has. A change to it makes one
+    small layer anew."""
+    return Image((OPERATOR,), (_interpreter(), _headgate()), ENTRYPOINT, _python_environment())
+
+
+def providers() -> Image:
+    """That with what simulated providers need."""
+    layer = Layer(compiles=True)
+    for distribution in dependencies("headgate", "simulate"):
+        _installed(layer, distribution)
+    return Image((PROVIDERS,), (_interpreter(), _headgate(), layer), ENTRYPOINT, _python_environment())
+
+
+def _headgate() -> Layer:
     layer = Layer(compiles=True)
     layer.tree(f"/usr/local/{_SITE}/headgate", ROOT / "operator" / "headgate")
     for info in _site().glob("headgate-*.dist-info"):
         layer.tree(f"/usr/local/{_SITE}/{info.name}", info, lambda path: path.name != "direct_url.json")
-    entrypoint = ("/usr/local/bin/python3", "-m", "headgate")
-    return Image((OPERATOR,), (_interpreter(), layer), entrypoint, _python_environment())
+    return layer
+
+
+def _installed(layer: Layer, distribution: importlib.metadata.Distribution) -> None:
+    for file in distribution.files or ():
+        source = Path(str(distribution.locate_file(file)))
+        if ".." not in file.parts and "__pycache__" not in file.parts and source.is_file():
+            layer.add(f"/usr/local/{_SITE}/{file}", source)
 
 
 def _python_environment() -> dict[str, str]:
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": "/usr/local/lib", "PYTHONUNBUFFERED": "1"}
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LD_LIBRARY_PATH": "/usr/local/lib",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def _site() -> Path:
@@ -114,10 +142,7 @@ def _interpreter() -> Layer:
     layer.add("/usr/local/bin/python3", binary)
     layer.tree(f"/usr/local/{home.parent.name}/{home.name}", home, _needed)
     for distribution in dependencies("headgate", "operator"):
-        for file in distribution.files or ():
-            source = Path(str(distribution.locate_file(file)))
-            if ".." not in file.parts and "__pycache__" not in file.parts and source.is_file():
-                layer.add(f"/usr/local/{_SITE}/{file}", source)
+        _installed(layer, distribution)
     programs = [source for source in layer.files.values() if isinstance(source, Path) and _is_binary(source)]
     for library in linked(*programs):
         if library.is_relative_to(prefix):

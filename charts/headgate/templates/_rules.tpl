@@ -73,4 +73,8 @@ and looks for what fails.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, patch]
+# By these replicas find each other.
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
 {{- end }}
