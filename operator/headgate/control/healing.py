@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-#: Calls that must have failed, and none succeeded, before a section is said to fail; and as many well at a peer.
+#: So many calls must have failed, and none succeeded, before a section is said to fail.
 CALLS = 3
 
 
@@ -68,15 +68,17 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """How the calls of one section went lately in one proxy: nothing of it where there were too few to tell."""
+    """How the calls of one section went lately in one proxy: nothing of it where there were too few to tell. `fails`: all of
+    them failed. `mixed`: some did, too many to call it well."""
 
     id: str
     fails: bool
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A connected one. `sections`: those that had enough calls lately, each with whether all of them failed, or nearly none."""
+    """A connected one. `sections`: those that had calls lately."""
 
     behind: bool = False
     sections: tuple[Section, ...] = ()
@@ -188,7 +190,7 @@ def suspected(gateway: Gateway, pod: Pod) -> Suspicion | None:
     if proxy.sections and all(each.fails for each in proxy.sections):
         failing = {each.id for each in proxy.sections}
         theirs = [each for peer in peers for each in peer.sections if each.id in failing]
-        if theirs and not any(each.fails for each in theirs):
+        if theirs and not any(each.fails or each.mixed for each in theirs):
             return Suspicion.FAILING_ALONE
     if proxy.behind and any(not peer.behind for peer in peers):
         return Suspicion.STALE_CONFIG
