@@ -34,7 +34,7 @@ def accepted(evidence: Evidence) -> Iterator[Finding]:
         if not ready:
             yield wrong(f"gateway {key}: no operator has said anything of it", "see the operator above")
         elif dig(gateway, "status", "observedGeneration") != gateway["metadata"].get("generation"):
-            yield warning(f"gateway {key}: the operator has not seen the newest edit of it", "see the operator above")
+            yield wrong(f"gateway {key}: the operator has not seen the newest edit of it", "see the operator above")
         elif ready.get("status") != "True":
             yield wrong(f"gateway {key} is not Ready, {ready.get('reason')}: {ready.get('message', '')}", advice)
         else:
@@ -80,7 +80,7 @@ def proxies(evidence: Evidence) -> Iterator[Finding]:
         if found is None or connected is None:
             continue
         ready = dig(found, "status", "readyReplicas") or 0
-        line = f"gateway {key_of(gateway)}: {connected} proxies are connected"
+        line = f"gateway {key_of(gateway)}: {connected} {'proxy is' if connected == 1 else 'proxies are'} connected"
         advice = (
             "those that are not serve what they last had: look at the operator's port and certificates above, and at "
             f"kubectl -n {gateway['metadata'].get('namespace')} logs -l headgate.dev/gateway={_label(gateway)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from headgate.api.base import GROUP
 from headgate.api.kinds import KINDS
@@ -27,8 +28,13 @@ DATA: tuple[Rule, ...] = (("", ("secrets",), _ALL), ("", ("configmaps",), ("get"
 #: Of a whole cluster; of some namespaces.
 NAMESPACES: tuple[Rule, ...] = (("", ("namespaces",), ("list", "watch")),)
 NAMESPACE: tuple[Rule, ...] = (("", ("namespaces",), ("get",)),)
-#: In the operator's own namespace, on the object of its name.
-OWN: tuple[Rule, ...] = (("coordination.k8s.io", ("leases",), ("get", "update")),)
+#: In the operator's own namespace; on the one object of a name, where there is one.
+OWN: tuple[tuple[Rule, str], ...] = (
+    (("coordination.k8s.io", ("leases",), ("get", "update")), "headgate-operator"),
+    (("", ("secrets",), ("update",)), "headgate-ca"),
+    (("", ("configmaps",), ("create", "patch")), ""),
+    (("discovery.k8s.io", ("endpointslices",), ("list", "watch")), ""),
+)
 _CLUSTER: tuple[Rule, ...] = (
     ("apiextensions.k8s.io", ("customresourcedefinitions",), ("create", "patch")),
     ("rbac.authorization.k8s.io", ("clusterroles", "clusterrolebindings"), ("create", "patch")),
@@ -43,11 +49,12 @@ _LOCAL: tuple[Rule, ...] = (
 )
 
 
-def operators(home: str, namespaces: Sequence[str], data: Sequence[str], lease: str) -> list[Right]:
+def operators(home: str, namespaces: Sequence[str], data: Sequence[str]) -> list[Right]:
     """The operator's; `namespaces` and `data` empty: all of them."""
     found = [*_rights(OBJECTS, namespaces or ("",)), *_rights(DATA, data or namespaces or ("",))]
     found += _rights(NAMESPACE, namespaces) if namespaces else _rights(NAMESPACES, ("",))
-    found += [Right(right.verb, right.group, right.resource, home, lease) for right in _rights(OWN, (home,))]
+    for rule, name in OWN:
+        found += [replace(right, name=name) for right in _rights((rule,), (home,))]
     return list(dict.fromkeys(found))
 
 

@@ -194,7 +194,7 @@ class _Reader:
             return Rights()
         account = dig(operator, "spec", "template", "spec", "serviceAccountName") or "default"
         data = evidence.argument("--secrets-namespace")
-        wanted = needs.operators(evidence.namespace, evidence.argument("--namespace"), data, NAME)
+        wanted = needs.operators(evidence.namespace, evidence.argument("--namespace"), data)
         return await self.rights(wanted, f"{evidence.namespace}:{account}")
 
     async def rights(self, wanted: Iterable[Right], account: str) -> Rights:

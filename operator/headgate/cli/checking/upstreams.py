@@ -17,7 +17,7 @@ def in_force(evidence: Evidence) -> Iterator[Finding]:
     bad = [found for each in evidence.upstreams.items if (found := _not_ready(each, "upstream")) is not None]
     count = len(evidence.upstreams.items)
     if evidence.upstreams.read and not bad:
-        yield good(f"all {count} upstreams are Ready" if count else "no upstream is declared")
+        yield good(f"{count} of {count} upstreams are Ready" if count else "no upstream is declared")
     yield from few(bad, _ALL)
 
 
@@ -64,7 +64,7 @@ def names(evidence: Evidence) -> Iterator[Finding]:
         elif lost := _lost(ours[key], there):
             bad.append(wrong(f"Service {key} is an alias of {lost}, which is not there", "see the gateways above"))
     if wanted and not bad:
-        yield good(f"the names of all {len(wanted)} upstreams that have one lead to a gateway")
+        yield good(f"{len(wanted)} of {len(wanted)} names of upstreams lead to a gateway")
     yield from few(bad, _ALL)
 
 
@@ -74,11 +74,11 @@ def _not_ready(found: Document, kind: str) -> Finding | None:
     if not ready:
         return wrong(f"{kind} {key}: no operator has said anything of it", "see the operator above")
     if dig(found, "status", "observedGeneration") != found["metadata"].get("generation"):
-        return warning(f"{kind} {key}: the operator has not seen the newest edit of it", "see the operator above")
+        return wrong(f"{kind} {key}: the operator has not seen the newest edit of it", "see the operator above")
     if ready.get("status") == "True":
         return None
-    mark = warning if ready.get("status") == "Unknown" else wrong
-    return mark(f"{kind} {key} is not Ready, {ready.get('reason')}: {ready.get('message', '')}", _explain(found))
+    # Also where it is not known: what is to wait for (--wait) is that all is in force.
+    return wrong(f"{kind} {key} is not Ready, {ready.get('reason')}: {ready.get('message', '')}", _explain(found))
 
 
 def _explain(found: Document) -> str:
