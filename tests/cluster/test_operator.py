@@ -16,11 +16,10 @@ from harness import launch
 from harness.child import Child
 from harness.envoy import Envoy, give_identity, short_directory
 from harness.gateway import Gateway
-from harness.kube import until
+from harness.kube import shared_authority, until
 from harness.ports import free_port
 from harness.xds import Origin
 from headgate.xds.bootstrap import NodeBootstrap, render
-from headgate.xds.pki import CertificateAuthority
 
 pytestmark = pytest.mark.cluster
 
@@ -64,8 +63,7 @@ class Operator:
             "operator",
             f"--kubeconfig={kubeconfig}",
             f"--xds-address=127.0.0.1:{self.port}",
-            f"--state-dir={directory / 'state'}",
-            f"--lease-namespace={namespace}",
+            f"--operator-namespace={namespace}",
             f"--namespace={namespace}",
         ]
         self.child = self._start()
@@ -100,7 +98,7 @@ async def test_from_apply_to_traffic(api_server: ApiServer, namespace: str, dire
     operator = Operator(api_server.kubeconfig, directory, namespace)
     try:
         await until(operator.ready, "the operator is ready")
-        authority = CertificateAuthority(directory / "state" / "pki")
+        authority = shared_authority(api_server.kubectl, namespace)
         give_identity(authority, f"{namespace}/edge", directory / "identity")
         xds = (f"127.0.0.1:{operator.port}",)
         node = NodeBootstrap(f"{namespace}/edge", "one", xds, directory / "identity")
@@ -118,7 +116,9 @@ async def test_from_apply_to_traffic(api_server: ApiServer, namespace: str, dire
             def call() -> bytes:
                 return gateway.call("billing", "/x", namespace=namespace).content
 
-            assert await asyncio.to_thread(call) == b"Bearer first-token"
+            # The gateway may be ready before its upstream has been read.
+            while await asyncio.to_thread(call) != b"Bearer first-token":
+                assert time.monotonic() - applied < 20, (await asyncio.to_thread(call)).decode()
             print(f"apply took {applied - began:.2f} s, ready and answered {time.monotonic() - applied:.2f} s later")
             await asyncio.to_thread(
                 api_server.kubectl,

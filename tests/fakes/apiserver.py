@@ -18,12 +18,12 @@ from typing import Any
 
 from aiohttp import web
 
-from headgate.kube.resources import CHILDREN, EVENTS, LEASES, NAMESPACES, OURS, Resource
+from headgate.kube.resources import CHILDREN, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, OURS, Resource
 
 Document = dict[str, Any]
 #: Resource path of all objects, namespace, name.
 Key = tuple[str, str, str]
-SERVED = [*OURS.values(), *CHILDREN.values(), NAMESPACES, LEASES, EVENTS]
+SERVED = [*OURS.values(), *CHILDREN.values(), NAMESPACES, LEASES, EVENTS, ENDPOINT_SLICES]
 
 
 class FakeApiServer:
@@ -152,7 +152,10 @@ class FakeApiServer:
             meta |= {"uid": before["uid"], "creationTimestamp": before["creationTimestamp"]}
             meta |= {"generation": before["generation"] + changed, "resourceVersion": before["resourceVersion"]}
         if operation:
-            meta["managedFields"] = [{"manager": "headgate", "operation": operation}]
+            parts: Document = {
+                f"f:{key}": {f"f:{name}": {} for name in document.get(key) or {}} for key in ("data", "spec")
+            }
+            meta["managedFields"] = [{"manager": "headgate", "operation": operation, "fieldsV1": parts}]
         stored = {**document, "metadata": meta}
         plain = stored.pop("stringData", None)
         if plain:

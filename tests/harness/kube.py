@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 from headgate.kube.client import Api, Document
 from headgate.kube.resources import NAMESPACES, OURS, SECRETS
+from headgate.xds.pki import CertificateAuthority
+from headgate.xds.storage import Memory
 
 #: Seconds that anything may take before a test gives up.
 PATIENCE = 30.0
@@ -50,3 +54,11 @@ async def put(api: Api, document: Document) -> Document:
     """Create or change an object as its user would."""
     resource = SECRETS if document["kind"] == "Secret" else OURS[document["kind"]]
     return await api.apply(resource, document)
+
+
+def shared_authority(kubectl: Callable[..., str], namespace: str) -> CertificateAuthority:
+    """The authority of an operator that is ready in this namespace."""
+    found = kubectl("get", "secret", "headgate-ca", f"--namespace={namespace}", "--output=json")
+    return CertificateAuthority(
+        Memory({name: base64.b64decode(text) for name, text in json.loads(found)["data"].items()})
+    )

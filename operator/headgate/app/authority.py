@@ -11,6 +11,7 @@ One event loop. `authority` may be used once `load` has returned. Keys go nowher
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,10 +20,13 @@ import structlog
 
 from headgate.api.base import GROUP
 from headgate.control.rotation import SPREAD, Roots, Step, due
+from headgate.infra.settings import Identity
 from headgate.kube.authority import Kept, SecretFiles
 from headgate.kube.client import Api, ApiProblem, Refused
 from headgate.kube.elector import Leadership, NotLeading
 from headgate.kube.pace import Pace
+from headgate.model.secret import SecretValue
+from headgate.xds.identity import contents
 from headgate.xds.pki import SIGNER, CertificateAuthority, Clock, utc_now
 from headgate.xds.storage import Memory
 
@@ -71,6 +75,16 @@ class SharedAuthority:
         if self._authority is None:
             raise AuthorityProblem("the authority has not been loaded")
         return self._authority
+
+    def roots(self) -> str:
+        """Which roots are trusted, and which of them signs, as a short text."""
+        return hashlib.sha256(self.authority.roots_pem).hexdigest()[:16]
+
+    def identity(self, gateway: str) -> Identity:
+        """A new one for a gateway (`namespace/name`)."""
+        credential = self.authority.client(gateway)
+        files = contents(credential, self.authority.roots_pem)
+        return Identity({name: SecretValue(each) for name, each in files.items()}, credential.renew_at, self.roots())
 
     async def load(self) -> CertificateAuthority:
         """Read it, or make it where there is none. Waits for an API server that does not answer, and for a CA that is named

@@ -118,6 +118,11 @@ class Engine:
         """What can't be rendered, by gateway."""
         return self._failures
 
+    @property
+    def statuses(self) -> Mapping[ObjectRef, Status]:
+        """What is said of each object."""
+        return self._statuses
+
     def wake(self, _gateway: str = "") -> None:
         """Something that statuses depend on has changed."""
         self._wake.set()

@@ -19,12 +19,17 @@ from datetime import UTC, datetime
 import structlog
 
 from headgate.app.engine import Engine, Outlook
+from headgate.app.exchange import Exchange, ReplicaOptions
 from headgate.app.fleets import FleetOptions, Fleets
 from headgate.app.happenings import Happenings
+from headgate.app.healing import Telling
 from headgate.app.leading import Duty, lead
+from headgate.app.measuring import measure_engine, measure_kube, measure_replicas, measure_xds
 from headgate.app.probing import Probing
 from headgate.app.tasks import BackgroundEnded, forever
+from headgate.app.tending import Around, Tending
 from headgate.control.election import Timings
+from headgate.control.healing import Limits
 from headgate.kube.access import Access
 from headgate.kube.client import Api
 from headgate.kube.elector import Elector, Leadership, identity
@@ -40,6 +45,8 @@ from headgate.model.verdict import Plan
 from headgate.probes.prober import Prober
 from headgate.providers.registry import BUILT_IN, Profiles
 from headgate.store import Store
+from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.serving import Health, serving
 from headgate.xds.pki import ServerTls
 from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
@@ -70,6 +77,14 @@ class Options:
     profiles: Profiles = field(default_factory=lambda: BUILT_IN)
     fleets: FleetOptions = field(default_factory=FleetOptions)
     probes: bool = True
+    replicas: ReplicaOptions = field(default_factory=ReplicaOptions)
+    healing: Limits = field(default_factory=Limits)
+    #: Where health and metrics are told, if they are.
+    health: tuple[str, int] | None = None
+
+
+#: What it takes to be ready.
+SYNCED, COMPILED, SERVING, GOING_ON = "synced", "compiled", "serving xDS", "going on: it is stopping"
 
 
 class _Stop(Exception):
@@ -86,15 +101,18 @@ class Operator:
         self.ports: tuple[int, ...] = ()
         #: Synced, compiled and serving.
         self.ready = asyncio.Event()
+        self.metrics = Metrics()
+        self.health = Health((SYNCED, COMPILED, SERVING))
 
     def stop(self) -> None:
         """Stop in good order."""
+        self.health.lack(GOING_ON)
         self._stopping.set()
 
     async def run(self) -> None:
         """Until SIGINT, SIGTERM or `stop`. Raises NoAccess, OSError, ValueError for what keeps it from starting."""
         options = self._options
-        with self._signals():
+        with self._signals(), self._healthy():
             # The lease has connections of its own: a thousand statuses to write must not delay a renewal.
             async with await Api.open(options.access) as api, await Api.open(options.access) as lease:
                 self._make(api, lease)
@@ -121,31 +139,56 @@ class Operator:
         self._probing = Probing(Prober().ask, lambda: self._wake(""), recall=self._probed)
         self._statuses = StatusWriter(api, self._source.seen)
         self._events = EventWriter(api, options.lease.replica)
-        self._reports = Reports(self._wake, self._probing.succeeded)
-        self._fleets = Fleets(api, options.fleets, options.scope, self._uid, lambda: self._wake(""))
-        self._xds: XdsServer | None = None
         name = options.lease
+        self._exchange = Exchange(
+            api, name.namespace, name.replica, options.replicas, lambda: self._wake(""), self._probing.succeeded
+        )
+        telling = self._exchange.replicas.telling
+        self._reports = Reports(self._wake, self._probing.succeeded, telling.reported)
+        around = Around(
+            self._exchange.replicas,
+            self._reports,
+            Telling(self._events.tell, self.metrics.healed),
+            self._uid,
+            lambda: self._fleets.rescale(),
+        )
+        self._tending = Tending(api, options.scope, options.fleets.infra, around, options.healing)
+        self._tending.measure(self.metrics)
+        self._fleets = Fleets(
+            api, options.fleets, options.scope, self._uid, lambda: self._wake(""), self._tending.floor
+        )
+        self._xds: XdsServer | None = None
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
         self._engine: Engine | None = None
+        measure_kube(self.metrics, self._source, self._statuses, self._elector)
+        measure_replicas(self.metrics, self._exchange.replicas)
 
     async def _serve(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 end = group.create_task(self._end())
+                group.create_task(forever("health", self.health.run))
                 group.create_task(forever("source", self._source.run))
                 xds = await self._make_xds()
                 for name, task in self._fleets.background().items():
                     group.create_task(forever(name, task))
                 await self._source.synced()
+                self.health.done(SYNCED)
+                await self._tending.begin()
                 engine = self._make_engine(xds)
                 await engine.compile()
                 if engine.plan is None:
                     raise BackgroundEnded("the first compile failed: this is a bug, see the log")
+                self.health.done(COMPILED)
+                self._exchange.serve(self._tls, xds, self._reports, engine, self._tending.loads)
+                for name, task in {**self._exchange.background(), **self._tending.background()}.items():
+                    group.create_task(forever(name, task))
                 self.ports = await xds.start(self._options.xds)
                 group.create_task(forever("engine", engine.run))
                 engine.wake()
                 group.create_task(forever("certificates", self._renew))
                 group.create_task(self._campaign(end))
+                self.health.done(SERVING)
                 self.ready.set()
                 _log.info("operator.ready", ports=self.ports, upstreams=len(self._store.snapshot().upstreams))
         except BaseExceptionGroup as ended:
@@ -156,7 +199,15 @@ class Operator:
     async def _make_xds(self) -> XdsServer:
         self._tls = ServerTls(await self._fleets.load())
         self._fleets.serve(self._tls)
-        self._xds = XdsServer(self._tls, on_feedback=self._wake, add_services=[self._reports.add_to])
+        replicas = self._exchange.replicas
+        self._xds = XdsServer(
+            self._tls,
+            on_feedback=self._answered,
+            on_published=replicas.published,
+            add_services=[self._reports.add_to, replicas.telling.add_to, self._tending.add_to],
+        )
+        self._tending.attach(self._xds)
+        measure_xds(self.metrics, self._xds)
         return self._xds
 
     def _make_engine(self, xds: XdsServer) -> Engine:
@@ -174,7 +225,10 @@ class Operator:
             complete=self._source.complete,
             unreadable=lambda: self._source.data.unreadable,
             objects=self._fleets.reports,
+            replicas=self._exchange.replicas,
+            compiled=self.metrics.compiled,
         )
+        measure_engine(self.metrics, self._engine)
         return self._engine
 
     async def _campaign(self, end: asyncio.Task[None]) -> None:
@@ -198,6 +252,7 @@ class Operator:
         raise _Stop
 
     async def _lead(self, leadership: Leadership) -> None:
+        await self._exchange.settled()
         await lead(leadership, self._duties())
 
     def _duties(self) -> Mapping[str, Duty]:
@@ -209,6 +264,7 @@ class Operator:
             "statuses": self._statuses.run,
             "last-good": self._goods.run,
             **self._fleets.duties(),
+            **self._tending.duties(),
         }
         if self._options.probes:
             duties["probes"] = self._probing.run
@@ -232,9 +288,14 @@ class Operator:
         if self._engine is not None:
             self._engine.wake()
 
+    def _answered(self, gateway: str) -> None:
+        self._wake(gateway)
+        self._exchange.replicas.telling.answered(gateway)
+
     def _planned(self, plan: Plan) -> None:
         self._goods.proven()
         self._probing.follow(plan)
+        self._tending.follow(plan)
         self._fleets.follow(plan)
         _log.debug("operator.planned", gateways=len(plan.gateways), objects=len(plan.verdicts))
 
@@ -251,6 +312,16 @@ class Operator:
                 continue
             self._tls.renew()
             _log.info("operator.certificate_renewed")
+
+    @contextlib.contextmanager
+    def _healthy(self) -> Iterator[None]:
+        if self._options.health is None:
+            yield
+            return
+        host, port = self._options.health
+        with serving(host, port, self.health, self.metrics.registry) as taken:
+            _log.info("operator.health", port=taken)
+            yield
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -13,6 +13,9 @@ from headgate.api.gateway import AllowedNamespaces, IntegrationGateway
 from headgate.api.upstream import GatewayRef
 from headgate.compile import data, defaults
 from headgate.compile.findings import Findings
+from headgate.compile.fleet import fleet as fleet_
+from headgate.infra.network import host_names
+from headgate.model.fleet import Fleet
 from headgate.model.plan import Listener, SecretMaterial
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, DataEntry, Declared, Settings, Snapshot
@@ -38,7 +41,8 @@ class GatewayFacts:
 
 @dataclass(frozen=True, slots=True)
 class GatewayOutcome:
-    """What came of one declared gateway. `facts` None: it can't serve. `older`: they are the last good version's."""
+    """What came of one declared gateway. `facts` None: it can't serve. `older`: they are the last good version's. `fleet` is no
+    part of them: no upstream has to be compiled anew for it."""
 
     facts: GatewayFacts | None
     findings: Findings
@@ -46,6 +50,7 @@ class GatewayOutcome:
     used: frozenset[ObjectRef] = frozenset()
     outdated: frozenset[ObjectRef] = frozenset()
     references: frozenset[ObjectRef] = frozenset()
+    fleet: Fleet = field(default_factory=Fleet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def resolve(snapshot: Snapshot) -> Gateways:
     facts = {key: each.facts for key, each in outcomes.items() if each.facts is not None}
     if not snapshot.gateways and snapshot.settings.implied_gateway:
         default = IMPLIED.key
-        facts[default] = GatewayFacts(IMPLIED, _listener(snapshot.settings, None, default=True), everyone=True)
+        facts[default] = GatewayFacts(IMPLIED, _listener(snapshot.settings, IMPLIED, None, default=True), everyone=True)
     return Gateways(MappingProxyType(outcomes), MappingProxyType(facts), default)
 
 
@@ -95,12 +100,13 @@ def _outcome(snapshot: Snapshot, declared: Declared[IntegrationGateway], *, is_d
         used=second.used,
         outdated=second.outdated,
         references=first.references | second.references,
+        fleet=second.fleet,
     )
 
 
 def _version(snapshot: Snapshot, ref: ObjectRef, gateway: IntegrationGateway, *, is_default: bool) -> GatewayOutcome:
     findings = Findings()
-    cidrs = _cidrs(gateway, findings)
+    cidrs, fleet = _cidrs(gateway, findings), fleet_(gateway.spec, findings)
     secret, taken = _certificate(snapshot.data, ref, gateway)
     if taken is not None and taken.trouble is not None:
         path: Path = ("spec", "listener", "tls", "certificateRef")
@@ -109,10 +115,10 @@ def _version(snapshot: Snapshot, ref: ObjectRef, gateway: IntegrationGateway, *,
     certificate = taken.material if taken else None
     if findings.invalid or (secret is not None and certificate is None):
         return GatewayOutcome(None, findings, references=references)
-    listener = _listener(snapshot.settings, gateway, default=is_default, certificate=certificate)
+    listener = _listener(snapshot.settings, ref, gateway, default=is_default, certificate=certificate)
     facts = GatewayFacts(ref, listener, cidrs, gateway.spec.allowed_namespaces, certificate=certificate)
     outdated = references if taken is not None and taken.outdated else frozenset()
-    return GatewayOutcome(facts, findings, used=references, outdated=outdated, references=references)
+    return GatewayOutcome(facts, findings, used=references, outdated=outdated, references=references, fleet=fleet)
 
 
 def _certificate(
@@ -144,6 +150,7 @@ def _cidrs(gateway: IntegrationGateway, findings: Findings) -> tuple[str, ...]:
 
 def _listener(
     settings: Settings,
+    ref: ObjectRef,
     gateway: IntegrationGateway | None,
     *,
     default: bool,
@@ -155,7 +162,8 @@ def _listener(
     if default and settings.listen is not None:
         address, port = settings.listen
     suffixes = dict.fromkeys(("svc", f"svc.{settings.cluster_domain}", *settings.extra_suffixes))
-    hosts = dict.fromkeys(("localhost", *settings.extra_hosts))
+    own = host_names(ref, settings.cluster_domain) if settings.services else ()
+    hosts = dict.fromkeys(("localhost", *own, *settings.extra_hosts))
     return Listener(address, port, certificate.name if certificate else None, tuple(hosts), tuple(suffixes))
 
 

@@ -89,6 +89,11 @@ class IdentityWriter:
             self._paces.pop(secret, None)
             self._issued.pop(secret, None)
 
+    def gateway_of(self, secret: ObjectRef) -> ObjectRef | None:
+        """Whose it is to be."""
+        owner = self._wanted.get(secret)
+        return None if owner is None else owner.ref
+
     def refresh(self) -> None:
         """The roots are others."""
         for secret in self._wanted:

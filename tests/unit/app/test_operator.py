@@ -78,7 +78,6 @@ async def running(server: FakeApiServer, tmp_path: Path) -> AsyncIterator[Runnin
         access=Access(server.kubeconfig(tmp_path)),
         lease=LeaseName("team", "one", timings=QUICK),
         xds=("127.0.0.1:0",),
-        pki=tmp_path / "pki",
         settings=Settings(),
         times=Times(relist=(3600.0, 3600.0), secrets=1.0),
     )
@@ -151,7 +150,6 @@ async def test_told_to_stop_while_the_api_server_is_away(server: FakeApiServer, 
         access=Access(server.kubeconfig(tmp_path)),
         lease=LeaseName("team", "one", timings=QUICK),
         xds=("127.0.0.1:0",),
-        pki=tmp_path / "pki",
         settings=Settings(),
     )
     operator = Operator(options)

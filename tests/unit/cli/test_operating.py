@@ -5,19 +5,22 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from harness import launch
+from headgate.cli.fleets import FleetArguments
 
 
 def operator(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    state = f"--state-dir={tmp_path / 'state'}"
     environment = launch.environment({}, {})
     environment.pop("KUBECONFIG", None)
     return subprocess.run(
-        [*launch.command(), "operator", state, *arguments],
+        [*launch.command(), "operator", *arguments],
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
+        cwd=tmp_path,
     )
 
 
@@ -34,8 +37,34 @@ def test_an_address_that_is_none(tmp_path: Path) -> None:
     assert "--xds-address here: write it as HOST:PORT" in done.stderr
 
 
-def test_a_state_directory_that_can_not_be(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("a file")
-    done = operator(tmp_path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--gateway-cpu=much", "write it like 100m or 0.5"),
+        ("--gateway-memory=much", "is no size"),
+        ("--gateway-replicas=5-2", "write it like 3, or 2-10"),
+        ("--xds-service=a:b", "write it as NAME or NAME:PORT"),
+        ("--operator-label=app", "write it as KEY=VALUE"),
+        ("--run-as-user=0", "not 0 (root)"),
+    ],
+)
+def test_what_is_wrong_with_an_option_is_said(tmp_path: Path, option: str, words: str) -> None:
+    done = operator(tmp_path, option)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_options_come_to_an_installations_settings() -> None:
+    asked = FleetArguments(
+        "shop", "way:99", ["a=b"], "issued", "c.example", "image", "0.25", "1Gi", "3", ["pull"], "any", False
+    )
+    options = asked.options(18001)
+    infra = options.infra
+    assert options.xds == "way.shop.svc.c.example:99"
+    assert (options.ca_secret, options.namespace, infra.image) == ("issued", "shop", "image")
+    assert (dict(infra.operator.labels), infra.operator.port) == ({"a": "b"}, 18001)
+    assert (infra.resources.cpu_millis, infra.resources.memory_bytes) == (250, 1 << 30)
+    assert (infra.scaling.least, infra.scaling.most, infra.scaling.automatic) == (3, 3, False)
+    assert (infra.pull_secrets, infra.run_as_user, infra.network_policies) == (("pull",), None, False)
+    usual = FleetArguments("headgate-system").options(18000).infra
+    assert (usual.scaling.least, usual.scaling.most, usual.run_as_user) == (2, 10, 65532)

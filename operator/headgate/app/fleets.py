@@ -1,0 +1,112 @@
+"""The gateways' fleets in a cluster: what they are made of, and who writes it.
+
+The composition of `objects` (Plan → manifests), their writers, and the authority that identities come from. `load` comes first;
+`follow` and `reports` are for the engine's ends; `background` runs on every replica, `duties` on the one that leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from headgate.app.authority import Keeping, SharedAuthority
+from headgate.app.leading import Duty
+from headgate.app.objects import KINDS, Installation, Objects
+from headgate.infra.settings import InfraSettings, OperatorPods
+from headgate.kube.client import Api
+from headgate.kube.identities import IdentityWriter, Issuer
+from headgate.kube.objects import ObjectWriter
+from headgate.kube.scope import Scope
+from headgate.model.observations import ObjectReports
+from headgate.model.refs import ObjectRef
+from headgate.model.verdict import Plan
+from headgate.xds.pki import CertificateAuthority, ServerTls
+
+#: Where the operator runs, and what its pods and its Service are called, unless an installation says otherwise.
+NAMESPACE, SERVICE, PORT = "headgate-system", "headgate-operator", 18000
+LABELS = {"app.kubernetes.io/name": "headgate", "app.kubernetes.io/component": "operator"}
+#: The proxy that everything here is tested with.
+IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """What an installation says of all fleets. `ca_secret`: somebody else's CA, "" for our own. `namespace`: the operator's."""
+
+    infra: InfraSettings = field(
+        default_factory=lambda: InfraSettings(image=IMAGE, operator=OperatorPods(NAMESPACE, LABELS, PORT))
+    )
+    service: str = SERVICE
+    service_port: int = PORT
+    ca_secret: str = ""
+    certificate_lifetime: timedelta = timedelta(hours=24)
+
+    @property
+    def namespace(self) -> str:
+        """The operator's."""
+        return self.infra.operator.namespace
+
+    @property
+    def xds(self) -> str:
+        """Where proxies find the operator: a whole name, since they ask without search domains."""
+        return f"{self.service}.{self.namespace}.svc.{self.infra.cluster_domain}:{self.service_port}"
+
+
+class Fleets:
+    """`uid`: an object's, as the cluster has it now. `floor`: see Objects. `wake` is called when `reports` are others."""
+
+    def __init__(
+        self,
+        api: Api,
+        options: FleetOptions,
+        scope: Scope,
+        uid: Callable[[ObjectRef], str | None],
+        wake: Callable[[], None],
+        floor: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
+        keeping = Keeping(options.namespace, options.ca_secret, options.certificate_lifetime)
+        self._authority = SharedAuthority(api, keeping, self._rotated)
+        self._objects = Objects(Installation(options.infra, options.xds), uid, floor=floor, on_reports=wake)
+        self._writer = ObjectWriter(api, KINDS, scope, self._objects.told)
+        issuer = Issuer(self._authority.identity, self._authority.roots)
+        self._identities = IdentityWriter(api, issuer, scope, self._objects.told)
+        self._objects.attach(self._writer, self._identities)
+        self._tls: ServerTls | None = None
+
+    async def load(self) -> CertificateAuthority:
+        """The authority, as SharedAuthority.load."""
+        return await self._authority.load()
+
+    def serve(self, tls: ServerTls) -> None:
+        """The server's own certificate is renewed when the roots are others."""
+        self._tls = tls
+
+    def follow(self, plan: Plan) -> None:
+        """This is to be in the cluster."""
+        self._objects.follow(plan)
+
+    def rescale(self) -> None:
+        """A gateway's floor is another one."""
+        self._objects.again()
+
+    def reports(self) -> ObjectReports:
+        """What could not be made, as this replica knows: nothing unless it leads."""
+        return self._objects.reports()
+
+    def background(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What runs on every replica."""
+        return {"authority": self._authority.follow}
+
+    def duties(self) -> Mapping[str, Duty]:
+        """What runs on the one that leads."""
+        return {
+            "authority": self._authority.run,
+            "identities": self._identities.run,
+            "objects": self._writer.run,
+        }
+
+    def _rotated(self) -> None:
+        if self._tls is not None:
+            self._tls.renew()
+        self._identities.refresh()

@@ -1,0 +1,179 @@
+"""From the Plan to the objects in the cluster that it asks for, and back: which of them could not be made, for whose status.
+
+`follow` is called on every replica with each Plan, and hands the writers what is wanted; they write on the one that leads. A
+manifest is made anew only where what goes into it is another, and handed on as the very same dict where its content is the
+same: an edit of one upstream of 10,000 makes one manifest, and none is sent but what differs.
+
+Of a gateway or an upstream that is declared, and of which the Plan has nothing to serve (it is broken, and no version before it
+is known), nothing is wanted and nothing removed. One event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from headgate.envoy.listener import READY_PATH
+from headgate.infra.fleet import own
+from headgate.infra.gateway import KINDS as GATEWAY_KINDS
+from headgate.infra.gateway import gateway_objects
+from headgate.infra.manifest import Document, Manifest
+from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings
+from headgate.infra.upstream import upstream_service
+from headgate.kube.identities import IdentityWriter
+from headgate.kube.objects import ObjectWriter, Outcome, Result
+from headgate.model.observations import ObjectReport, ObjectReports, ObjectResult
+from headgate.model.plan import Gateway, Upstream
+from headgate.model.refs import ObjectRef
+from headgate.model.verdict import Plan
+from headgate.xds.bootstrap import NodeBootstrap, render
+
+#: What an ObjectWriter is to write. Secrets are not among them: identities have a writer of their own, and nothing that is not
+#: wanted at some moment may take one away.
+KINDS = tuple(kind for kind in GATEWAY_KINDS if kind != "Secret")
+#: A pod's name takes its place (`GatewayInputs.bootstrap`).
+_INSTANCE = "pod"
+_RESULTS = {Result.TAKEN: ObjectResult.TAKEN, Result.REFUSED: ObjectResult.REFUSED}
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the fleets of all gateways have in common. `xds`: where proxies find the operator, `host:port`."""
+
+    infra: InfraSettings
+    xds: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was made, and what went into it: compared by identity first, which is what most of it is."""
+
+    inputs: tuple[object, ...]
+    manifests: tuple[Manifest, ...]
+    documents: tuple[Document, ...]
+
+
+class Objects:
+    """`uid` gives an object's uid as the cluster has it now. `floor`: how many proxies the calls in flight of a gateway
+    (`namespace/name`) ask for at least. `on_reports`: the reports are others."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        uid: Callable[[ObjectRef], str | None],
+        *,
+        floor: Callable[[str], int | None] = lambda _: None,
+        on_reports: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
+        self._made: dict[ObjectRef, _Made] = {}
+        self._owners: dict[ObjectRef, ObjectRef] = {}
+        self._settled: Mapping[ObjectRef, str] = {}
+        self._failed: set[ObjectRef] = set()
+        self._reports: ObjectReports | None = MappingProxyType({})
+        self._writer: ObjectWriter | None = None
+        self._identities: IdentityWriter | None = None
+        self._plan: Plan | None = None
+
+    def attach(self, writer: ObjectWriter, identities: IdentityWriter) -> None:
+        """The writers; they tell `told` of outcomes."""
+        self._writer, self._identities = writer, identities
+
+    def again(self) -> None:
+        """A gateway's floor is another one."""
+        if self._plan is not None:
+            self.follow(self._plan)
+
+    def follow(self, plan: Plan) -> None:
+        """This is to be in the cluster."""
+        self._plan = plan
+        before, made, settled, gateways = self._made, {}, {}, {}
+        for gateway in plan.gateways.values():
+            uid = self._uid(gateway.ref)
+            if uid is not None:
+                settled[gateway.ref] = gateways[gateway.ref] = uid
+                made[gateway.ref] = self._gateway(gateway, uid, before.get(gateway.ref))
+            for upstream in gateway.upstreams.values():
+                uid = self._uid(upstream.ref)
+                if uid is not None:
+                    settled[upstream.ref] = uid
+                    made[upstream.ref] = self._upstream(upstream, gateway, uid, before.get(upstream.ref))
+        self._made = made
+        if settled != self._settled:
+            self._settled = settled
+        wanted: dict[ObjectRef, Document] = {}
+        self._owners = owners = {}
+        for owner, each in made.items():
+            for manifest, document in zip(each.manifests, each.documents, strict=True):
+                wanted[manifest.ref], owners[manifest.ref] = document, owner
+        if self._writer is not None and self._identities is not None:
+            self._writer.want(wanted, self._settled)
+            self._identities.want(gateways)
+        gone = {ref for ref in self._failed if self._owner(ref) is None}
+        if gone:
+            self._failed -= gone
+            self._reports = None
+
+    def told(self, ref: ObjectRef) -> None:
+        """A writer's outcome of this object is another one."""
+        outcome = self._outcome(ref)
+        if outcome is None or outcome.result is Result.APPLIED:
+            if ref not in self._failed:
+                return
+            self._failed.discard(ref)
+        else:
+            self._failed.add(ref)
+        self._reports = None
+        self._on_reports()
+
+    def reports(self) -> ObjectReports:
+        """What could not be made, by owner. The same mapping as long as that is the same."""
+        if self._reports is None:
+            found: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
+            for ref in sorted(self._failed):
+                outcome, owner = self._outcome(ref), self._owner(ref)
+                if outcome is not None and owner is not None and outcome.result in _RESULTS:
+                    report = ObjectReport(ref.kind, ref.name, _RESULTS[outcome.result], outcome.message)
+                    found[owner] = (*found.get(owner, ()), report)
+            self._reports = MappingProxyType(found)
+        return self._reports
+
+    def _outcome(self, ref: ObjectRef) -> Outcome | None:
+        writer = self._identities if ref.kind == "Secret" else self._writer
+        return None if writer is None else writer.outcomes.get(ref)
+
+    def _owner(self, ref: ObjectRef) -> ObjectRef | None:
+        if ref.kind != "Secret":
+            return self._owners.get(ref)
+        return None if self._identities is None else self._identities.gateway_of(ref)
+
+    def _gateway(self, gateway: Gateway, uid: str, before: _Made | None) -> _Made:
+        floor = self._floor(gateway.key)
+        if before is not None and before.inputs[0] is gateway and before.inputs[1:] == (uid, floor):
+            return before
+        infra = self._installation.infra
+        node = NodeBootstrap(
+            gateway=gateway.key,
+            instance=_INSTANCE,
+            xds_addresses=(self._installation.xds,),
+            identity_directory=Path(IDENTITY_DIRECTORY),
+            max_heap_bytes=own(gateway.fleet, infra).resources.heap_bytes,
+        )
+        inputs = GatewayInputs(uid, render(node), READY_PATH, min_replicas=floor)
+        return _kept((gateway, uid, floor), gateway_objects(gateway, inputs, infra), before)
+
+    def _upstream(self, upstream: Upstream, gateway: Gateway, uid: str, before: _Made | None) -> _Made:
+        inputs = (upstream.service_mode, gateway.ref, gateway.listener, uid)
+        if before is not None and before.inputs == inputs:
+            return before
+        service = upstream_service(upstream, uid, gateway, self._installation.infra)
+        return _kept(inputs, () if service is None else (service,), before)
+
+
+def _kept(inputs: tuple[object, ...], manifests: tuple[Manifest, ...], before: _Made | None) -> _Made:
+    """Documents of the same content stay the same dicts."""
+    known = {} if before is None else dict(zip(before.manifests, before.documents, strict=True))
+    documents = tuple(known.get(each) or each.document() for each in manifests)
+    return _Made(inputs, manifests, documents)
