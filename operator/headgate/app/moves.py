@@ -7,6 +7,7 @@ answers. A move is told when two looks in a row have seen it. One event loop.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -64,7 +65,8 @@ class Moves:
             if priority == self._seen.get(each, 0) and priority != self._told.get(each, 0):
                 self._tell(each, self._told.get(each, 0), priority)
         self._seen = seen
-        self.moved = {(gateway, section): float(priority) for (gateway, section), priority in self._told.items()}
+        counts = Counter(gateway for gateway, _ in self._told)
+        self.moved = {(gateway,): float(count) for gateway, count in counts.items()}
 
     def _tell(self, where: tuple[str, str], before: int, now: int) -> None:
         if now:

@@ -150,7 +150,7 @@ class Operator:
             self._reports,
             Telling(self._events.tell, self.metrics.healed),
             self._uid,
-            lambda: self._fleets.rescale(),
+            self._rescale,
         )
         self._tending = Tending(api, options.scope, options.fleets.infra, around, options.healing)
         self._tending.measure(self.metrics)
@@ -283,6 +283,9 @@ class Operator:
     def _uid(self, ref: ObjectRef) -> str | None:
         found = self._source.seen(ref)
         return None if found is None else found.uid
+
+    def _rescale(self) -> None:
+        self._fleets.rescale()
 
     def _wake(self, _gateway: str) -> None:
         if self._engine is not None:
