@@ -11,7 +11,8 @@ from headgate.api.attachment import PolicySpec, TargetRef
 from headgate.api.base import Model, Rule, RuleError
 from headgate.api.circuitbreaker import CircuitBreakerSpec, FailureRate
 from headgate.api.credential import CredentialLocation
-from headgate.api.gateway import AllowedNamespaces
+from headgate.api.fleet import Drain, ScaleDown, Scaling
+from headgate.api.gateway import AllowedNamespaces, Callers
 from headgate.api.healthcheck import ActiveHealthCheck, StatusRange
 from headgate.api.kinds import KINDS
 from headgate.api.probe import Probe
@@ -130,6 +131,27 @@ EXAMPLES: dict[type[Model], list[tuple[list[Example], list[Example]]]] = {
             [{"from": "Same"}, {"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}}],
             [{"from": "Selector"}, {"from": "All", "selector": {"matchLabels": {"team": "shop"}}}],
         )
+    ],
+    Callers: [
+        (
+            [{"from": "Attached"}, {"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}}],
+            [{"from": "Selector"}, {"from": "Attached", "selector": {"matchLabels": {"team": "shop"}}}],
+        )
+    ],
+    Scaling: [
+        (
+            [{}, {"minReplicas": 3}, {"maxReplicas": 1}, {"minReplicas": 3, "maxReplicas": 3}],
+            [{"minReplicas": 4, "maxReplicas": 3}],
+        )
+    ],
+    ScaleDown: [([{}, {"stabilizationWindow": "0s"}, {"stabilizationWindow": "1h"}], [{"stabilizationWindow": "61m"}])],
+    Drain: [
+        ([{}, {"minDuration": "0s"}, {"minDuration": "1h", "timeout": "1h"}], [{"minDuration": "1h1s"}]),
+        ([{"timeout": "1h"}, {"timeout": "0s"}], [{"timeout": "1h1ms"}]),
+        (
+            [{"minDuration": "10s", "timeout": "10000ms"}, {"minDuration": "10s", "timeout": "1m"}],
+            [{"minDuration": "11s", "timeout": "10s"}],
+        ),
     ],
     StatusRange: [([{"start": 200, "end": 200}, {"start": 200, "end": 299}], [{"start": 300, "end": 299}])],
     ActiveHealthCheck: [

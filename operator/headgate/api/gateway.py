@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from headgate.api.base import Model, Rule
+from headgate.api.fleet import Deployment, Drain, Scaling
 from headgate.api.meta import AGE, READY, Column, Kind, Names
 from headgate.api.status import GatewayStatus
 from headgate.api.types import AS_SET, Cidr, LabelValue, ObjectName, Port, Seq
@@ -78,6 +79,30 @@ class AllowedNamespaces(Model):
     )
 
 
+class Callers(Model):
+    """Which namespaces' pods may call."""
+
+    from_: Annotated[
+        Literal["Attached", "Same", "All", "Selector"],
+        Field(
+            alias="from",
+            description="Attached: those that have upstreams attached to the gateway. Same: the gateway's own. All: every one. Selector: those whose labels match selector.",
+        ),
+    ]
+    selector: Annotated[
+        LabelSelector | None, Field(default=None, description="Labels of the namespaces, for from: Selector.")
+    ]
+
+    rules = (
+        Rule(
+            "(self.from == 'Selector') == has(self.selector)",
+            "give selector with from: Selector, and only then",
+            lambda self: (self.from_ == "Selector") == (self.selector is not None),
+            "selector",
+        ),
+    )
+
+
 class Egress(Model):
     """What the gateway may reach besides the public internet."""
 
@@ -110,6 +135,13 @@ class IntegrationGatewaySpec(Model):
         AllowedNamespaces | None,
         Field(default=None, description="Which namespaces may attach upstreams. Default: only the gateway's own."),
     ]
+    callers: Annotated[
+        Callers | None,
+        Field(
+            default=None,
+            description="Which namespaces' pods may call the gateway, where the cluster enforces NetworkPolicies. Default: those that have upstreams attached.",
+        ),
+    ]
     egress: Annotated[
         Egress | None,
         Field(
@@ -117,6 +149,9 @@ class IntegrationGatewaySpec(Model):
             description="What upstreams may be besides public addresses. Default: nothing, so that no upstream becomes a way into the cluster.",
         ),
     ]
+    scaling: Annotated[Scaling | None, Field(default=None, description="How many proxies there are, in a cluster.")]
+    deployment: Annotated[Deployment | None, Field(default=None, description="The pods of the proxies, in a cluster.")]
+    drain: Annotated[Drain | None, Field(default=None, description="How a proxy ends, in a cluster.")]
 
 
 class IntegrationGateway(Kind):

@@ -28,6 +28,9 @@ _UNIT_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNIT_BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 #: The largest number of bytes that can be said: one pebibyte.
 BYTES_MAX = 2**50
+_CPU = r"^([0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m|1000)$"
+#: The most CPU that can be said: a thousand cores.
+CPU_MAX = 1000
 _DURATION = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 _UNIT_MILLIS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
@@ -70,27 +73,31 @@ class Unique:
 
 @dataclass(frozen=True, slots=True)
 class _IntOrString:
-    """Makes `int | str` what the CRD calls int-or-string: a number of bytes, or a text that fits the quantity's pattern."""
+    """Makes `int | str` what the CRD calls int-or-string: a number, or a text that fits the quantity's pattern. `words` say how
+    it is written."""
+
+    pattern: str
+    most: int
+    words: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._check)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        bounds = {"minimum": 0, "maximum": BYTES_MAX, "pattern": _QUANTITY, "maxLength": _QUANTITY_MAX}
+        bounds = {"minimum": 0, "maximum": self.most, "pattern": self.pattern, "maxLength": _QUANTITY_MAX}
         return {**bounds, "x-kubernetes-int-or-string": True}
 
-    @staticmethod
-    def _check(value: Any) -> int | str:
+    def _check(self, value: Any) -> int | str:
         match value:
             case bool():
                 pass
-            case int() if 0 <= value <= BYTES_MAX:
+            case int() if 0 <= value <= self.most:
                 return value
-            case str() if len(value) <= _QUANTITY_MAX and re.fullmatch(_QUANTITY, value):
+            case str() if len(value) <= _QUANTITY_MAX and re.fullmatch(self.pattern, value):
                 return value
             case _:
                 pass
-        raise PydanticCustomError("quantity", "must be a number of bytes such as 1048576, 500k or 10Mi, at most 1024Ti")
+        raise PydanticCustomError("quantity", "{words}", {"words": self.words})
 
 
 AS_SET = Unique()
@@ -100,7 +107,15 @@ BY_NAME = Unique("name")
 Duration = Annotated[str, Field(pattern=r"^([0-9]{1,5}(h|m|s|ms)){1,4}$", max_length=32)]
 
 #: A number of bytes as a Kubernetes quantity: `1048576`, `1M`, `10Mi`, `1.5Gi`; `byte_count` reads it.
-ByteQuantity = Annotated[int | str, _IntOrString()]
+ByteQuantity = Annotated[
+    int | str,
+    _IntOrString(_QUANTITY, BYTES_MAX, "must be a number of bytes such as 1048576, 500k or 10Mi, at most 1024Ti"),
+]
+
+#: CPU as a Kubernetes quantity: `500m`, `2`, `1.5`; `cpu_millis` reads it.
+CpuQuantity = Annotated[
+    int | str, _IntOrString(_CPU, CPU_MAX, "must be an amount of CPU such as 500m, 2 or 1.5, at most 1000")
+]
 
 #: A DNS label: the name of a section, a rule, a credential.
 Label = Annotated[str, Field(pattern=_LABEL, min_length=1, max_length=_LABEL_MAX)]
@@ -170,6 +185,14 @@ def byte_count(quantity: int | str) -> int:
     if found > BYTES_MAX:
         raise ValueError(f"{text} is too much: the most is 1024Ti; 0 is for no bound")
     return int(found)
+
+
+def cpu_millis(quantity: int | str) -> int:
+    """A CpuQuantity in thousandths of a core; ValueError, with a sentence, if it is none."""
+    text = str(quantity)
+    if not re.fullmatch(_CPU, text):
+        raise ValueError(f"{text!r} is no amount of CPU: write it like 500m or 2")
+    return int(text[:-1]) if text.endswith("m") else int(Fraction(text) * 1000)
 
 
 def is_hostname(text: str) -> bool:

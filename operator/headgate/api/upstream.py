@@ -137,6 +137,13 @@ class UpstreamServiceSpec(Model):
     gateway_ref: Annotated[
         GatewayRef | None, Field(default=None, description="The gateway that serves it. Default: the default gateway.")
     ]
+    service_mode: Annotated[
+        Literal["ExternalName", "ClusterIP", "None"] | None,
+        Field(
+            default=None,
+            description="The Service of the upstream's name, by which applications in a cluster call it. ExternalName: an alias for the gateway's Service. ClusterIP: with an address of its own. None: there is none, and it is called by its path at the gateway. Default ExternalName.",
+        ),
+    ]
     hostname: Annotated[
         Hostname | None,
         Field(

@@ -107,7 +107,9 @@ def programmed(
         count = sum(connected for connected, _ in proxies)
         return Judgement(ConditionStatus.FALSE, Reason.PENDING, f"{waiting} of {count} proxies have yet to take it")
     if unheard:
-        message = f"what the proxies made of it that are connected to {', '.join(unheard)} is not known: it does not answer"
+        message = (
+            f"what the proxies made of it that are connected to {', '.join(unheard)} is not known: it does not answer"
+        )
         return Judgement(ConditionStatus.UNKNOWN, Reason.REPLICA_UNREACHABLE, message[:MESSAGE_MAX])
     return Judgement(ConditionStatus.TRUE, Reason.PROGRAMMED)
 

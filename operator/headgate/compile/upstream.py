@@ -27,6 +27,7 @@ from headgate.compile.draft import Compiled, Context, Draft
 from headgate.compile.findings import Findings
 from headgate.compile.gateways import GatewayFacts
 from headgate.compile.origins import Notes
+from headgate.model.fleet import ServiceMode
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.sentences import meant
@@ -152,6 +153,7 @@ def _upstream(context: Context, draft: Draft) -> Upstream:
         routes=draft.routes,
         authorities=draft.authorities,
         probe=draft.probe,
+        service_mode=ServiceMode(context.spec.service_mode or ServiceMode.EXTERNAL_NAME),
     )
 
 

@@ -22,6 +22,7 @@ from headgate.compile.outcome import Outcome
 from headgate.compile.policies import Policies
 from headgate.compile.tls import everyones
 from headgate.compile.upstream import compile_upstream, references
+from headgate.model.fleet import Fleet
 from headgate.model.plan import Gateway, SecretMaterial, Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Snapshot
@@ -249,6 +250,7 @@ def _assemble(outcomes: Mapping[str, Outcome], gateways: Gateways, memo: Memo) -
                     for name, (material, owners) in sorted(materials[key].items(), key=_name)
                 }
             ),
+            fleet=gateways.outcomes[key].fleet if key in gateways.outcomes else Fleet(),
         )
         plans[key] = before if before == plan else plan
     return MappingProxyType(plans)

@@ -7,11 +7,13 @@ anything about an upstream is in it.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from headgate.infra.bootstrap import LIVE_PATH, PodLife, in_pod, pod_life
 from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
 from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings, Resources
+from headgate.model.fleet import PodTemplate
 from headgate.model.plan import Gateway, Listener
 
 _ENVOY: Final = "/usr/local/bin/envoy"
@@ -20,6 +22,11 @@ LISTENER_PORT_NAME: Final = "listener"
 #: Ports below need a privilege, which pods do not have, or this sysctl, which is among the safe ones.
 _UNPRIVILEGED: Final = 1024
 _FOREVER: Final = 2**31 - 1
+#: Where the gateway's owner says nothing. Better together than not at all.
+_SPREAD: Final = tuple(
+    {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway"}
+    for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+)
 #: Envoy's own, in seconds.
 _DRAIN_TIME: Final = 600
 
@@ -33,8 +40,8 @@ def deployment(owner: Owner, gateway: Gateway, inputs: GatewayInputs, settings: 
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
         "revisionHistoryLimit": 3,
         "template": {
-            "metadata": {"labels": gateway_labels(owner.ref)},
-            "spec": _pod(owner, gateway.listener, inputs, settings),
+            "metadata": _pod_metadata(owner, gateway.fleet.pod),
+            "spec": _pod(owner, gateway, inputs, settings),
         },
     }
     if not settings.scaling.automatic:
@@ -42,26 +49,41 @@ def deployment(owner: Owner, gateway: Gateway, inputs: GatewayInputs, settings: 
     return manifest(owner, "apps/v1", "Deployment", child_name(owner.ref.name), gateway_labels(owner.ref), spec=spec)
 
 
-def _pod(owner: Owner, listener: Listener, inputs: GatewayInputs, settings: InfraSettings) -> Document:
+def _pod_metadata(owner: Owner, template: PodTemplate) -> Document:
+    """Headgate's own labels win, whatever comes: by them the pods are found."""
+    metadata: Document = {"labels": {**dict(template.labels), **gateway_labels(owner.ref)}}
+    if template.annotations:
+        metadata["annotations"] = dict(template.annotations)
+    return metadata
+
+
+def _pod(owner: Owner, gateway: Gateway, inputs: GatewayInputs, settings: InfraSettings) -> Document:
+    listener, template = gateway.listener, gateway.fleet.pod
     life = pod_life(listener.port, inputs.uid, settings.drain)
     name = child_name(owner.ref.name)
     pod: Document = {
         "serviceAccountName": name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "nodeSelector": {**dict(template.node_selector), "kubernetes.io/os": "linux"},
         "securityContext": _pod_security(listener, settings),
         "terminationGracePeriodSeconds": settings.drain.grace,
         "topologySpreadConstraints": [
-            _spread(owner, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            _spread(owner, constraint)
+            for constraint in ([json.loads(each) for each in template.topology_spread] or _SPREAD)
         ],
         "containers": [_container(owner, listener, life, inputs, settings)],
         # All may read it: there is nobody else in the pod, and whose uid it runs under is not always ours to say.
         "volumes": [{"name": "identity", "secret": {"secretName": name, "defaultMode": 0o444}}],
     }
-    if settings.pull_secrets:
-        pod["imagePullSecrets"] = [{"name": secret} for secret in settings.pull_secrets]
-    return pod
+    added = {
+        "imagePullSecrets": [{"name": secret} for secret in settings.pull_secrets],
+        "tolerations": [json.loads(toleration) for toleration in template.tolerations],
+        "affinity": json.loads(template.affinity) if template.affinity else None,
+        "priorityClassName": template.priority_class,
+        "runtimeClassName": template.runtime_class,
+    }
+    return pod | {name: value for name, value in added.items() if value}
 
 
 def _pod_security(listener: Listener, settings: InfraSettings) -> Document:
@@ -74,12 +96,9 @@ def _pod_security(listener: Listener, settings: InfraSettings) -> Document:
     return context
 
 
-def _spread(owner: Owner, key: str) -> Document:
+def _spread(owner: Owner, constraint: Document) -> Document:
     return {
-        "maxSkew": 1,
-        "topologyKey": key,
-        # Better together than not at all.
-        "whenUnsatisfiable": "ScheduleAnyway",
+        **constraint,
         "labelSelector": {"matchLabels": selector(owner.ref)},
         # Each rollout's pods by themselves: the old ones are about to go.
         "matchLabelKeys": ["pod-template-hash"],

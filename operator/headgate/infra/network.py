@@ -13,6 +13,7 @@ from headgate.infra.deployment import LISTENER_PORT_NAME
 from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
 from headgate.infra.settings import HTTP_PORT, HTTPS_PORT, InfraSettings
 from headgate.model.addresses import DENIED
+from headgate.model.fleet import Callers, CallersFrom
 from headgate.model.plan import Gateway, Listener
 from headgate.model.refs import ObjectRef
 
@@ -54,7 +55,7 @@ def host_names(gateway: ObjectRef, cluster_domain: str) -> tuple[str, ...]:
 
 
 def network_policy(owner: Owner, gateway: Gateway, settings: InfraSettings) -> Manifest:
-    """In: the namespaces that have upstreams here, on the listener's port. Out: names, the operator, the public internet.
+    """In: the callers' namespaces, on the listener's port. Out: names, the operator, the public internet.
 
     The kubelet's probes come from the pod's own node, which a policy never keeps out.
     """
@@ -70,11 +71,27 @@ def network_policy(owner: Owner, gateway: Gateway, settings: InfraSettings) -> M
 
 
 def _ingress(gateway: Gateway) -> list[Document]:
-    namespaces = sorted({upstream.ref.namespace for upstream in gateway.upstreams.values()})
-    if not namespaces:
+    chosen = _callers(gateway)
+    if chosen is None:
         return []
-    chosen = {"matchExpressions": [{"key": NAMESPACE_NAME, "operator": "In", "values": namespaces}]}
     return [{"from": [{"namespaceSelector": chosen}], "ports": [_tcp(gateway.listener.port)]}]
+
+
+def _callers(gateway: Gateway) -> Document | None:
+    """Which namespaces' pods get in; None for nobody."""
+    callers = gateway.fleet.callers or Callers()
+    match callers.from_:
+        case CallersFrom.ATTACHED:
+            namespaces = sorted({upstream.ref.namespace for upstream in gateway.upstreams.values()})
+            if not namespaces:
+                return None
+            return {"matchExpressions": [{"key": NAMESPACE_NAME, "operator": "In", "values": namespaces}]}
+        case CallersFrom.SAME:
+            return {"matchLabels": {NAMESPACE_NAME: gateway.ref.namespace}}
+        case CallersFrom.ALL:
+            return {}
+        case CallersFrom.SELECTOR:
+            return {"matchLabels": dict(callers.labels)}
 
 
 def _egress(gateway: Gateway, settings: InfraSettings) -> list[Document]:
