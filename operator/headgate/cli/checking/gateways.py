@@ -87,7 +87,7 @@ def proxies(evidence: Evidence) -> Iterator[Finding]:
         )
         if connected < ready:
             yield wrong(f"{line} of {ready} ready pods", advice)
-        else:
+        elif connected:
             yield good(line)
 
 

@@ -21,6 +21,7 @@ OBJECTS: tuple[Rule, ...] = (
     ("autoscaling", ("horizontalpodautoscalers",), _ALL),
     ("networking.k8s.io", ("networkpolicies",), _ALL),
     ("policy", ("poddisruptionbudgets",), _ALL),
+    ("", ("pods",), ("list", "delete")),
     ("events.k8s.io", ("events",), ("get", "create", "update")),
 )
 #: Wherever Secrets may be read.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headgate.api.conditions import Reason
 from headgate.cli.checking.evidence import Document, Evidence, condition, dig, key_of
 from headgate.cli.checking.findings import Finding, few, good, unread, warning, wrong
-from headgate.infra.manifest import MANAGED_BY, MANAGER
 
 _ALL = "headgate get upstreams -A -o wide"
 
@@ -46,11 +46,14 @@ def names(evidence: Evidence) -> Iterator[Finding]:
         return
     ours = {key_of(each): each for each in evidence.services.items}
     there = set(ours)
-    bad = []
+    bad: list[Finding] = []
+    told: list[str] = []
     wanted = [each for each in evidence.upstreams.items if _has_name(each)]
     for upstream in wanted:
         key = key_of(upstream)
-        if key in evidence.strangers:
+        if condition(upstream, "Programmed").get("reason") == Reason.SERVICE_NAME_TAKEN:
+            told.append(key)  # that is said already, and what to do
+        elif key in evidence.strangers:
             bad.append(
                 wrong(
                     f"Service {key} is somebody else's: http://{_host(upstream)} does not lead to the upstream",
@@ -63,7 +66,7 @@ def names(evidence: Evidence) -> Iterator[Finding]:
             )
         elif lost := _lost(ours[key], there):
             bad.append(wrong(f"Service {key} is an alias of {lost}, which is not there", "see the gateways above"))
-    if wanted and not bad:
+    if wanted and not bad and not told:
         yield good(f"{len(wanted)} of {len(wanted)} names of upstreams lead to a gateway")
     yield from few(bad, _ALL)
 
@@ -108,8 +111,3 @@ def _lost(service: Document, there: set[str]) -> str:
         return ""
     name, _, rest = target.partition(".")
     return "" if f"{rest.partition('.')[0]}/{name}" in there else target
-
-
-def is_ours(service: Document) -> bool:
-    """Made by Headgate."""
-    return (service["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER
