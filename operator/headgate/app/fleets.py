@@ -16,7 +16,7 @@ from headgate.app.objects import KINDS, Installation, Objects
 from headgate.infra.settings import InfraSettings, OperatorPods
 from headgate.kube.client import Api
 from headgate.kube.identities import IdentityWriter, Issuer
-from headgate.kube.objects import ObjectWriter
+from headgate.kube.objects import PERIOD, ObjectWriter
 from headgate.kube.scope import Scope
 from headgate.model.observations import ObjectReports
 from headgate.model.refs import ObjectRef
@@ -54,7 +54,8 @@ class FleetOptions:
 
 
 class Fleets:
-    """`uid`: an object's, as the cluster has it now. `floor`: see Objects. `wake` is called when `reports` are others."""
+    """`uid`: an object's, as the cluster has it now. `floor`: see Objects. `period`: seconds between two
+    listings of what was made, at least and at most. `wake` is called when `reports` are others."""
 
     def __init__(
         self,
@@ -64,13 +65,14 @@ class Fleets:
         uid: Callable[[ObjectRef], str | None],
         wake: Callable[[], None],
         floor: Callable[[str], int | None] = lambda _: None,
+        period: tuple[float, float] = PERIOD,
     ) -> None:
         keeping = Keeping(options.namespace, options.ca_secret, options.certificate_lifetime)
         self._authority = SharedAuthority(api, keeping, self._rotated)
         self._objects = Objects(Installation(options.infra, options.xds), uid, floor=floor, on_reports=wake)
-        self._writer = ObjectWriter(api, KINDS, scope, self._objects.told)
+        self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period)
         issuer = Issuer(self._authority.identity, self._authority.roots)
-        self._identities = IdentityWriter(api, issuer, scope, self._objects.told)
+        self._identities = IdentityWriter(api, issuer, scope, self._objects.told, period)
         self._objects.attach(self._writer, self._identities)
         self._tls: ServerTls | None = None
 

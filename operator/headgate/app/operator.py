@@ -155,7 +155,13 @@ class Operator:
         self._tending = Tending(api, options.scope, options.fleets.infra, around, options.healing)
         self._tending.measure(self.metrics)
         self._fleets = Fleets(
-            api, options.fleets, options.scope, self._uid, lambda: self._wake(""), self._tending.floor
+            api,
+            options.fleets,
+            options.scope,
+            self._uid,
+            lambda: self._wake(""),
+            self._tending.floor,
+            options.times.relist,
         )
         self._xds: XdsServer | None = None
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)

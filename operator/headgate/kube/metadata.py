@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import structlog
@@ -62,6 +62,10 @@ class MetadataWatch(Generic[V]):
         """What is there."""
         return dict(self._kept)
 
+    def refs(self) -> Iterable[ObjectRef]:
+        """The objects that there are."""
+        return self._kept.keys()
+
     def get(self, ref: ObjectRef) -> V | None:
         """What is kept of an object; None if there is none."""
         return self._kept.get(ref)
@@ -113,7 +117,8 @@ class MetadataWatch(Generic[V]):
                     self._namespace,
                     version,
                     seconds=seconds,
-                    quiet=SILENCE,
+                    # It ends by then; one that has not has died.
+                    quiet=min(SILENCE, seconds + 2.0),
                     metadata=self._metadata,
                     labels=self._labels,
                 ):
