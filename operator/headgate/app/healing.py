@@ -1,8 +1,8 @@
 """Pods that are ready and of no use are replaced, by the replica that leads: what is observed, put together, and what is done.
 
-What decides is `control.healing`. Every `LOOK` seconds the pods are listed and held against what the proxies say; before one is
-deleted they are listed once more. A Deployment makes another one; the old one drains as any other that is deleted. Each is told
-as an Event of its gateway and counted. One event loop.
+What decides is `control.healing`. Every `Limits.look` seconds the pods are listed and held against what the proxies say; before
+one is deleted they are listed once more. A Deployment makes another one; the old one drains as any other that is deleted. Each
+is told as an Event of its gateway and counted. One event loop.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 
 _log = structlog.stdlib.get_logger("headgate.healing")
-#: Seconds from one look to the next; for which what a proxy said of a section counts.
-LOOK, LATELY = 10.0, 30.0
+#: Seconds for which what a proxy said of a section counts.
+LATELY = 30.0
 #: The share of failed calls up to which a section is said to do well.
 _FEW: Final = 0.1
 _WORDS: Final = {
@@ -51,7 +51,7 @@ class Telling:
 
 
 class Healer:
-    """`uid`: a gateway's, as the cluster has it now. `look`: seconds."""
+    """`uid`: a gateway's, as the cluster has it now."""
 
     def __init__(
         self,
@@ -61,10 +61,9 @@ class Healer:
         telling: Telling,
         uid: Callable[[ObjectRef], str | None],
         limits: Limits | None = None,
-        look: float = LOOK,
     ) -> None:
         self._api, self._scope, self._sight, self._telling, self._uid = api, scope, sight, telling, uid
-        self._limits, self._look = limits or Limits(), look
+        self._limits = limits or Limits()
         self._refs: Mapping[tuple[str, str], ObjectRef] = {}
         self.suspects: Mapping[tuple[str, ...], float] = {}
 
@@ -77,7 +76,7 @@ class Healer:
         """While this replica leads. What another one has seen before is not known: suspicions begin anew."""
         state = State()
         while True:
-            await asyncio.sleep(self._look)
+            await asyncio.sleep(self._limits.look)
             seen = await self._seen()
             state, action = healing.step(state, seen, self._limits, time.monotonic())
             self.suspects = _counted(state)

@@ -45,13 +45,15 @@ class Suspicion(StrEnum):
 class Limits:
     """Seconds. `first` and `longest`: between two replacements in one gateway, doubled each time, until it has done without
     for `longest`. `overall`: between any two. `patience`: for which a suspicion has to last, and for which a pod is said to
-    have just started. `recovery`: how long a replaced pod's gateway may take to be whole before others are looked at."""
+    have just started. `recovery`: how long a replaced pod's gateway may take to be whole before others are looked at. `look`:
+    from one look to the next."""
 
     patience: float = 60.0
     overall: float = 60.0
     first: float = 300.0
     longest: float = 3_600.0
     recovery: float = 600.0
+    look: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
