@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from cluster import images, installed, packages, providers
+from cluster import installed, packages, providers
 from cluster.build import BINARIES, build, helm, unbuilt
 from cluster.cluster import Cluster
 from cluster.places import ROOT, VENV_BIN, ClusterProblem, Lines, Progress
@@ -24,8 +24,8 @@ _SHOP = (f"--namespace={providers.TEAM}",)
 #: What to try. The call is made in the cluster, where names are answered; the key is put in on the way.
 _NEXT = f"""\
   kubectl -n {providers.TEAM} get upstreams
-  kubectl -n {providers.TEAM} run call --rm -i --quiet --restart=Never --image={images.PYTHON} --image-pull-policy=Never -- \\
-    -c "import urllib.request as r; print(r.urlopen('http://gemini.{providers.TEAM}/v1beta/models').read().decode())"
+  kubectl -n {providers.TEAM} exec application -- python3 -c \\
+    "import urllib.request as r; print(r.urlopen('http://gemini.{providers.TEAM}/v1beta/models').read().decode())"
   kubectl -n {providers.TEAM} describe upstream gemini
 """
 
@@ -70,14 +70,15 @@ def up(directory: Path, *, headgate: bool) -> None:
     there = cluster.running() and cluster.ready()
     with telling(_weight() + (0 if there else 15) + (55 if headgate else 0)) as progress:
         if not there:
-            Cluster(directory, outlive=True, progress=progress).start(add=[images.python()] if headgate else [])
+            Cluster(directory, outlive=True, progress=progress).start()
         if headgate:
             with progress.step("bringing simulated providers", 15):
                 authority = providers.deploy(cluster)
             installed.install(cluster, progress=progress)
             with progress.step("applying the examples", 20):
                 providers.examples(cluster, authority)
-                cluster.kubectl("wait", "--for=condition=Ready", "--all", *_SHOP, "upstreams", "--timeout=120s")
+                for what in ("upstreams", "pods"):
+                    cluster.kubectl("wait", "--for=condition=Ready", "--all", *_SHOP, what, "--timeout=120s")
     print("It was up already." if there else f"A Kubernetes is up, after {time.monotonic() - begun:.0f} s.")
     kubeconfig = os.path.relpath(cluster.kubeconfig)
     print(f"\n  export KUBECONFIG={cluster.kubeconfig} PATH={VENV_BIN}:$PATH\n")

@@ -8,8 +8,9 @@ by `tls.validation.caCertificateRefs`. The keys are made-up ones.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ EXAMPLES = ROOT / "manifests" / "examples"
 AUTHORITY = "simulated-ca"
 Document = dict[str, Any]
 _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+_SECURITY = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+_POD: Document = {
+    "automountServiceAccountToken": False,
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ def deploy(cluster: Cluster) -> str:
         "hosts.json": json.dumps(listed).encode(),
         "provide.py": (Path(__file__).parent / "provide.py").read_bytes(),
     }
-    _apply(cluster, [_namespace(NAMESPACE), *_objects(files)])
+    apply(cluster, [namespace(NAMESPACE), *_objects(files)])
     cluster.kubectl("rollout", "status", f"--namespace={NAMESPACE}", "deployment/providers", "--timeout=120s")
     services = json.loads(cluster.kubectl("get", "services", f"--namespace={NAMESPACE}", "--output=json"))["items"]
     addresses = {each["metadata"]["name"]: each["spec"]["clusterIP"] for each in services}
@@ -86,14 +92,14 @@ def deploy(cluster: Cluster) -> str:
 
 def examples(cluster: Cluster, authority: str) -> None:
     """manifests/examples as they are, with the keys that they refer to, and then what they need to trust `authority`."""
-    keys = [_secret(TEAM, host.secret, {host.field: host.key.encode()}) for host in hosts()]
+    keys = [secret(TEAM, host.secret, {host.field: host.key.encode()}) for host in hosts()]
     trusted = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": AUTHORITY, "namespace": TEAM},
         "data": {"ca.crt": authority},
     }
-    _apply(cluster, [_namespace(TEAM), *keys, trusted])
+    apply(cluster, [namespace(TEAM), *keys, trusted, application("application", TEAM)])
     cluster.kubectl("apply", f"--filename={EXAMPLES}")
     patch = json.dumps(
         {"spec": {"tls": {"validation": {"caCertificateRefs": [{"kind": "ConfigMap", "name": AUTHORITY}]}}}}
@@ -105,6 +111,32 @@ def examples(cluster: Cluster, authority: str) -> None:
                 cluster.kubectl("patch", f"upstream/{name}", f"--namespace={TEAM}", "--type=merge", "--patch", patch)
 
 
+def application(name: str, namespace: str) -> Document:
+    """A pod of a team's, to call from: it has Python, and Pod Security "restricted" lets it be."""
+    container = {
+        "name": "application",
+        "image": images.PROVIDERS,
+        "imagePullPolicy": "Never",
+        "command": ["python3", "-c", "import time; time.sleep(10**9)"],
+        "securityContext": _SECURITY,
+    }
+    spec = {**_POD, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def call(cluster: Cluster, where: str, url: str, *, pod: str = "application", **headers: str) -> tuple[int, str]:
+    """Status and body of a call from that pod; status 0 where there was no answer."""
+    code = (
+        "import sys, json, urllib.request as r, urllib.error\n"
+        f"q = r.Request({url!r}, headers={headers!r})\n"
+        "try: a = r.urlopen(q, timeout=20); print(json.dumps([a.status, a.read().decode()]))\n"
+        "except urllib.error.HTTPError as e: print(json.dumps([e.code, e.read().decode()]))\n"
+        "except OSError as e: print(json.dumps([0, repr(e)]))\n"
+    )
+    status, body = json.loads(cluster.kubectl("exec", f"--namespace={where}", pod, "--", "python3", "-c", code))
+    return int(status), str(body)
+
+
 def _answered(cluster: Cluster) -> bool:
     """Whether a pod finds all names."""
     names = [host.name for host in hosts()]
@@ -113,16 +145,19 @@ def _answered(cluster: Cluster) -> bool:
     return cluster.tries(*command)
 
 
-def _apply(cluster: Cluster, documents: list[Document]) -> None:
-    listed = {"apiVersion": "v1", "kind": "List", "items": documents}
+def apply(cluster: Cluster, documents: Iterable[Document]) -> None:
+    """Server-side, all at once."""
+    listed = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", given=json.dumps(listed))
 
 
-def _namespace(name: str) -> Document:
+def namespace(name: str) -> Document:
+    """One in which Pod Security "restricted" is enforced."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _RESTRICTED}}
 
 
-def _secret(namespace: str, name: str, data: dict[str, bytes]) -> Document:
+def secret(namespace: str, name: str, data: dict[str, bytes]) -> Document:
+    """An opaque one."""
     encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded}
@@ -131,28 +166,25 @@ def _secret(namespace: str, name: str, data: dict[str, bytes]) -> Document:
 def _objects(files: dict[str, bytes]) -> Iterator[Document]:
     labels = {"app": "providers"}
     metadata: Document = {"name": "providers", "namespace": NAMESPACE}
-    yield _secret(NAMESPACE, "providers", files)
+    yield secret(NAMESPACE, "providers", files)
     container = {
         "name": "providers",
         "image": images.PROVIDERS,
         "imagePullPolicy": "Never",
         "command": ["python3", "/etc/providers/provide.py", "/etc/providers"],
         "readinessProbe": {"tcpSocket": {"port": hosts()[-1].port}, "periodSeconds": 1},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": _SECURITY,
         "volumeMounts": [{"name": "files", "mountPath": "/etc/providers"}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
     pod = {
-        "automountServiceAccountToken": False,
+        **_POD,
         "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
         "volumes": [{"name": "files", "secret": {"secretName": "providers"}}, {"name": "tmp", "emptyDir": {}}],
     }
-    template = {"metadata": {"labels": labels}, "spec": pod}
+    # Others are another pod: it reads them once.
+    digest = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]
+    template = {"metadata": {"labels": labels, "annotations": {"files": digest}}, "spec": pod}
     spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
     yield {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
     for host in hosts():
