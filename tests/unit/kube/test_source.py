@@ -266,3 +266,54 @@ async def test_what_may_not_be_listed_is_waited_for(server: FakeApiServer, api: 
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def many(count: int) -> Plan:
+    return Plan(references=frozenset(ObjectRef("Secret", "team", f"s{number}") for number in range(count)))
+
+
+async def test_many_secrets_of_a_namespace_are_read_together(server: FakeApiServer, api: Api, access: Access) -> None:
+    for number in range(120):
+        await put(api, secret("team", f"s{number}", token=str(number)))
+    await put(api, secret("other", "somebody-elses", token="x"))
+    async with running(api, access) as run:
+        before = len(server.requests)
+        assert await run.source.complete(many(121))
+        data = run.store.snapshot().data
+        assert {data[ref].current is not None for ref in many(120).references} == {True}
+        asked = [each for each in server.requests[before:] if "/secrets" in each and "watch" not in each]
+        assert len([each for each in asked if "/secrets?" in each]) == 3
+        assert [each for each in asked if "/secrets/" in each] == ["GET /api/v1/namespaces/team/secrets/s120"]
+        await put(api, secret("team", "s7", token="new"))
+        await until(lambda: _token(run, "s7") == b"new", "a change afterwards")
+
+
+async def test_where_other_secrets_are_none_are_listed(server: FakeApiServer, api: Api, access: Access) -> None:
+    for number in range(40):
+        await put(api, secret("team", f"s{number}", token=str(number)))
+    await put(api, secret("team", "somebody-elses", token="x"))
+    async with running(api, access) as run:
+        before = len(server.requests)
+        assert await run.source.complete(many(40))
+        asked = [each for each in server.requests[before:] if "/secrets" in each and "watch" not in each]
+        assert len(asked) == 40
+        assert not [each for each in asked if "/secrets?" in each or "somebody" in each]
+
+
+async def test_a_listing_of_secrets_that_fails_has_each_read(server: FakeApiServer, api: Api, access: Access) -> None:
+    for number in range(30):
+        await put(api, secret("team", f"s{number}", token=str(number)))
+    async with running(api, access) as run:
+        path = "/api/v1/namespaces/team/secrets"
+        server.answers[("GET", path)] = (503, 0.0)
+        complete = asyncio.create_task(run.source.complete(many(30)))
+        await until(lambda: f"GET {path}/s29" in server.requests, "each is asked for")
+        del server.answers[("GET", path)]
+        assert await complete
+        assert {entry.current is not None for entry in run.store.snapshot().data.values()} == {True}
+        assert len(run.store.snapshot().data) == 30
+
+
+def _token(run: Running, name: str) -> bytes | None:
+    entry = run.store.snapshot().data.get(ObjectRef("Secret", "team", name))
+    return entry.current.data["token"].reveal() if entry is not None and entry.current is not None else None
