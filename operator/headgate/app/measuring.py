@@ -7,7 +7,7 @@ frozen values alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from headgate.api.status import UpstreamStatus
 from headgate.app.engine import Engine
@@ -17,12 +17,11 @@ from headgate.kube.source import KubeSource
 from headgate.kube.status import StatusWriter
 from headgate.model.refs import ObjectRef
 from headgate.telemetry.metrics import Metrics
+from headgate.xds.replicas import Replicas
 from headgate.xds.server import XdsServer
 
-Statuses = Callable[[], Mapping[ObjectRef, Status]]
 
-
-def measure_engine(metrics: Metrics, engine: Engine, statuses: Statuses) -> None:
+def measure_engine(metrics: Metrics, engine: Engine) -> None:
     """Compiles, failures, and how objects stand."""
     counts = engine.counts
     metrics.count("headgate_compiles_total", "Compiles of everything.", lambda: counts.compiles)
@@ -36,9 +35,11 @@ def measure_engine(metrics: Metrics, engine: Engine, statuses: Statuses) -> None
         "Parts of gateways that could not be put into the proxy's terms, at each compile.",
         lambda: counts.render_failures,
     )
-    metrics.gauge("headgate_objects", "Objects by kind and Ready.", lambda: standing(statuses()), ("kind", "ready"))
     metrics.gauge(
-        "headgate_upstreams", "Upstreams by health and circuit.", lambda: health(statuses()), ("health", "circuit")
+        "headgate_objects", "Objects by kind and Ready.", lambda: standing(engine.statuses), ("kind", "ready")
+    )
+    metrics.gauge(
+        "headgate_upstreams", "Upstreams by health and circuit.", lambda: health(engine.statuses), ("health", "circuit")
     )
 
 
@@ -78,6 +79,16 @@ def measure_xds(metrics: Metrics, xds: XdsServer) -> None:
         return found
 
     metrics.count("headgate_xds_answers_total", "Proxies' answers to responses.", answers, ("type", "answer"))
+
+
+def measure_replicas(metrics: Metrics, replicas: Replicas) -> None:
+    """The others."""
+
+    def heard() -> Mapping[tuple[str, ...], float]:
+        counts = replicas.counts()
+        return {("heard",): counts.heard, ("absent",): counts.absent, ("unheard",): counts.unheard}
+
+    metrics.gauge("headgate_replicas", "Other replicas, by whether they can be asked.", heard, ("state",))
 
 
 def standing(statuses: Mapping[ObjectRef, Status]) -> Mapping[tuple[str, ...], float]:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from headgate.kube.client import Api, Document
 from headgate.kube.metadata import MetadataWatch
-from headgate.kube.resources import Resource
+from headgate.kube.resources import ENDPOINT_SLICES
 from headgate.model.refs import ObjectRef
 
-ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 _SERVICE = "kubernetes.io/service-name"
 PERIOD = (60.0, 300.0)
 

@@ -48,6 +48,15 @@ class Address:
     ending: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Other replicas: those that are heard, those at whose address nobody listens, and those that can't be asked."""
+
+    heard: int = 0
+    absent: int = 0
+    unheard: int = 0
+
+
 class _Absent(Exception):
     """Nobody listens at the address."""
 
@@ -73,13 +82,13 @@ class Replicas:
 
     def __init__(
         self,
-        tls: ServerTls,
         replica: str,
         software: str,
         on_change: Callable[[], None] = lambda: None,
         on_success: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._tls, self._replica, self._software = tls, replica, software
+        self._replica, self._software = replica, software
+        self._tls: ServerTls | None = None
         self._on_change, self._on_success = on_change, on_success
         self._marks: dict[str, Marks] = {}
         self.telling = Telling(software, self._marks)
@@ -90,9 +99,9 @@ class Replicas:
 
     # ------------------------------------------------------------------ this replica
 
-    def serve(self, own: Own) -> None:
-        """What this replica tells is read there. Before the xDS port is opened."""
-        self.telling.own = own
+    def serve(self, tls: ServerTls, own: Own) -> None:
+        """What this replica tells is read in `own`. Before the xDS port is opened, and before `run`."""
+        self._tls, self.telling.own = tls, own
 
     def published(self, gateway: str, before: Resources | None, after: Resources | None) -> None:
         """This replica publishes something else (`XdsServer(on_published=...)`)."""
@@ -155,6 +164,13 @@ class Replicas:
             return (UNKNOWN,)
         now = asyncio.get_running_loop().time()
         return tuple(sorted(link.name for link in self._links.values() if _unheard(link, now)))
+
+    def counts(self) -> Counts:
+        """How many are in which state. May be asked from any thread."""
+        links = tuple((self._links or {}).values())
+        absent = sum(link.absent for link in links)
+        heard = sum(link.lost is None for link in links)
+        return Counts(heard, absent, len(links) - heard - absent)
 
     def join(self, answers: Answers) -> Joined:
         """What all proxies say; `answers` is what those connected here say."""
@@ -238,6 +254,7 @@ class Replicas:
         await _connect(link.address)
         peer = link.opening = Peer(lambda key: self._marks.get(key) or Marks(), self._software)
         digests = {} if link.anew else {key: marks.digest for key, marks in self._marks.items()}
+        assert self._tls is not None, "serve comes before run"
         tls = self._tls.current
         credentials = grpc.ssl_channel_credentials(tls.roots_pem, tls.replica.key_pem, tls.replica.chain_pem)
         host = f"[{link.address.host}]" if ":" in link.address.host else link.address.host
