@@ -75,7 +75,7 @@ and looks for what fails.
   verbs: [update]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 # By these replicas find each other.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
