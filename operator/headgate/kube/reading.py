@@ -63,20 +63,27 @@ def version_of(document: Mapping[str, Any]) -> str:
     return str(document["metadata"].get("resourceVersion", ""))
 
 
-def seen(ref: ObjectRef, document: Mapping[str, Any]) -> Seen:
-    """An object of ours."""
+def seen(ref: ObjectRef, document: Mapping[str, Any], before: Seen | None = None) -> Seen:
+    """An object of ours. `before`: how it was seen last; where only its status is another one, what was declared is not read
+    again, and not held twice."""
     meta = document["metadata"]
     there = document.get("status") or {}
     probed = recalled(there) if ref.kind == "UpstreamService" else None
-    return Seen(_put(ref, document), str(meta.get("uid", "")), said(there), probed)
+    known = before is not None and before.put.revision == _revision(meta)
+    put = before.put if before is not None and known else _put(ref, document)
+    return Seen(put, str(meta.get("uid", "")), said(there), probed)
+
+
+def _revision(meta: Mapping[str, Any]) -> str:
+    """It changes with the spec (generation), with the labels, and when it is another object of the same name; not with its
+    status, or every status that is written would ask for another compile."""
+    return f"{int(meta.get('generation') or 0)}-{_digest([meta.get('uid'), meta.get('labels')]).hex()}"
 
 
 def _put(ref: ObjectRef, document: Mapping[str, Any]) -> Put:
-    """Its revision changes with the spec (generation), with the labels, and when it is another object of the same name;
-    not with its status, or every status that is written would ask for another compile."""
     meta = {key: document["metadata"][key] for key in _META if document["metadata"].get(key) is not None}
     generation = int(meta.get("generation", 0))
-    revision = f"{generation}-{_digest([meta.get('uid'), meta.get('labels')]).hex()}"
+    revision = _revision(meta)
     model = KINDS[ref.kind]
     try:
         whole = {"apiVersion": document.get("apiVersion"), "kind": ref.kind, "metadata": meta}

@@ -137,7 +137,7 @@ class KubeSource:
                 self._store.remove(ref)
         elif index.is_news(ref, version):
             before = index.get(ref)
-            found = seen(ref, document)
+            found = seen(ref, document, before)
             index.put(ref, version, found)
             self.counts.news += 1
             _log.debug("kube.heard", ref=ref, version=version)
@@ -219,7 +219,7 @@ class KubeSource:
         """One object of a listing; its reference if its status is other than was known."""
         ref, version = ref_of(kind, document), version_of(document)
         known = index.at(ref, version)
-        found = known or seen(ref, document)
+        found = known or seen(ref, document, index.get(ref))
         listing.found[ref] = (version, found)
         if known is not None:
             return None

@@ -99,6 +99,25 @@ async def test_a_status_is_told_and_no_change(server: FakeApiServer, api: Api, a
         assert not run.store.dirty
 
 
+async def test_what_was_declared_is_held_once_whatever_becomes_of_its_status(
+    server: FakeApiServer, api: Api, access: Access
+) -> None:
+    await put(api, upstream("team", "a"))
+    ref = ObjectRef("UpstreamService", "team", "a")
+    async with running(api, access) as run:
+        first = run.source.seen(ref)
+        await until(lambda: watched(server) >= 8, "everything is watched")
+        await api.apply(UPSTREAMS, {**upstream("team", "a"), "status": {"host": "one.example"}}, subresource="status")
+        await until(lambda: run.told == [ref], "told")
+        now = run.source.seen(ref)
+        assert first is not None
+        assert now is not None
+        assert now.put is first.put
+        assert now.said != first.said
+        await put(api, upstream("team", "a", hostname="new.example.com"))
+        await until(lambda: run.host("a") == "new.example.com", "a change")
+
+
 async def test_listings_are_the_truth(server: FakeApiServer, api: Api, access: Access) -> None:
     """No watch ever says anything, and yet all is known."""
     await put(api, upstream("team", "a"))
