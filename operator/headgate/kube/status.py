@@ -79,7 +79,10 @@ class StatusWriter:
         """While this replica leads."""
 
         async def write(ref: ObjectRef) -> float | None:
-            return await self._bring(ref, leadership)
+            again = await self._bring(ref, leadership)
+            if len(self._work) == 1:  # this one
+                _log.debug("kube.statuses_in_step", writes=self.counts.writes)
+            return again
 
         self._written.clear()  # another replica may have written meanwhile
         await self._work.run(write, WRITERS, first=self._wanted)

@@ -187,6 +187,7 @@ class Session:
         answer = self._stream.request(request, self._clock())
         if answer is not None:
             self._traffic.answered(request.type_url, good=request.error is None)
+            self._log.debug("xds.answered", type=request.type_url.name, nonce=request.nonce)
             self._tell(request, answer)
 
     def _tell(self, request: Request, answer: Answer) -> None:
