@@ -1,0 +1,163 @@
+"""From the Plan to what is wanted in the cluster, and back to what could not be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from golden.infra.cases import USUAL
+from harness.plans import endpoint, gateway, section, upstream
+from headgate.app.objects import KINDS, Installation, Objects
+from headgate.infra.manifest import Document
+from headgate.kube.objects import Outcome, Result
+from headgate.model.fleet import ServiceMode
+from headgate.model.observations import ObjectReport, ObjectResult
+from headgate.model.plan import Gateway, Upstream
+from headgate.model.refs import ObjectRef
+from headgate.model.verdict import Plan
+
+
+class Writer:
+    """What a writer was told, in the place of both of them."""
+
+    def __init__(self) -> None:
+        self.objects: Mapping[ObjectRef, Document] = {}
+        self.settled: Mapping[ObjectRef, str] = {}
+        self.gateways: Mapping[ObjectRef, str] = {}
+        self.outcomes: dict[ObjectRef, Outcome] = {}
+
+    def want(self, objects: Mapping[ObjectRef, Any], settled: Mapping[ObjectRef, str] | None = None) -> None:
+        if settled is None:
+            self.gateways = objects
+        else:
+            self.objects, self.settled = objects, settled
+
+    def gateway_of(self, secret: ObjectRef) -> ObjectRef | None:
+        return next((each for each in self.gateways if f"{each.name}-headgate" == secret.name), None)
+
+
+class World:
+    def __init__(self) -> None:
+        self.uids: dict[ObjectRef, str] = {}
+        self.floors: dict[str, int] = {}
+        self.told = 0
+        self.writer = Writer()
+        self.objects = Objects(
+            Installation(USUAL, "headgate-operator.headgate-system.svc.cluster.local:18000"),
+            self.uids.get,
+            floor=self.floors.get,
+            on_reports=self._tell,
+        )
+        self.objects.attach(self.writer, self.writer)  # type: ignore[arg-type]
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def follow(self, *gateways: Gateway) -> Mapping[ObjectRef, Document]:
+        self.objects.follow(Plan(gateways={each.key: each for each in gateways}))
+        return self.writer.objects
+
+
+def api(name: str, **changes: Any) -> Upstream:
+    one = upstream(section(endpoint(443, "api.example"), key=f"shop/{name}/default"))
+    return replace(one, ref=ObjectRef("UpstreamService", "shop", name), **changes)
+
+
+def with_upstreams(before: Gateway, *upstreams: Upstream) -> Gateway:
+    return replace(before, upstreams=MappingProxyType({each.key: each for each in upstreams}))
+
+
+def world_of(*names: str) -> tuple[World, Gateway]:
+    world, upstreams = World(), [api(name) for name in names]
+    edge = with_upstreams(gateway(api("any")), *upstreams)
+    world.uids |= {edge.ref: "edge-uid"} | {each.ref: f"{each.ref.name}-uid" for each in upstreams}
+    return world, edge
+
+
+def service(name: str) -> ObjectRef:
+    return ObjectRef("Service", "shop", name)
+
+
+def test_each_gateway_and_each_upstream_gets_its_objects() -> None:
+    world, edge = world_of("a", "b")
+    wanted = world.follow(edge)
+    assert {ref.kind for ref in wanted} == set(KINDS)
+    assert "Secret" not in KINDS
+    assert {service("a"), service("b")} < wanted.keys()
+    assert world.writer.settled == world.uids
+    assert world.writer.gateways == {edge.ref: "edge-uid"}
+    (deployment,) = (each for ref, each in wanted.items() if ref.kind == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "headgate-operator.headgate-system.svc.cluster.local" in container["args"][1]
+
+
+def test_an_edit_of_one_makes_one() -> None:
+    world, edge = world_of("a", "b")
+    before = dict(world.follow(edge))
+    # The gateway is another value, with the same objects.
+    after = world.follow(with_upstreams(edge, api("a"), api("b", service_mode=ServiceMode.CLUSTER_IP)))
+    assert [ref for ref in before if after[ref] is not before[ref]] == [service("b")]
+
+
+def test_what_has_no_service_of_its_own_wants_none_and_that_is_known() -> None:
+    world, edge = world_of("a")
+    wanted = world.follow(with_upstreams(edge, api("a", service_mode=ServiceMode.NONE)))
+    assert service("a") not in wanted
+    assert api("a").ref in world.writer.settled
+
+
+def test_of_what_the_plan_does_not_serve_nothing_is_wanted_and_nothing_known() -> None:
+    world, edge = world_of("a", "b")
+    world.follow(edge)
+    world.follow(with_upstreams(edge, api("a")))
+    assert api("b").ref not in world.writer.settled
+    world.follow()
+    assert not world.writer.objects
+    assert not world.writer.settled
+
+
+def test_an_owner_that_is_gone_by_now_gets_nothing() -> None:
+    world, edge = world_of("a", "b")
+    del world.uids[api("b").ref]
+    assert service("b") not in world.follow(edge)
+    # And one of that name that came after it gets its own.
+    world.uids[api("b").ref] = "new"
+    assert world.follow(edge)[service("b")]["metadata"]["ownerReferences"][0]["uid"] == "new"
+
+
+def test_the_autoscalers_floor_follows_the_calls_in_flight() -> None:
+    world, edge = world_of("a")
+    before = dict(world.follow(edge))
+    world.floors[edge.key] = 5
+    world.objects.again()
+    changed = [ref for ref in before if world.writer.objects[ref] is not before[ref]]
+    assert [ref.kind for ref in changed] == ["HorizontalPodAutoscaler"]
+    assert world.writer.objects[changed[0]]["spec"]["minReplicas"] == 5
+
+
+def test_what_could_not_be_made_is_told_of_its_owner() -> None:
+    world, edge = world_of("a", "b")
+    world.follow(edge)
+    none = world.objects.reports()
+    assert none == {}
+    secret = ObjectRef("Secret", edge.ref.namespace, f"{edge.ref.name}-headgate")
+    world.writer.outcomes = {
+        service("a"): Outcome(Result.TAKEN, "taken"),
+        service("b"): Outcome(Result.APPLIED),
+        secret: Outcome(Result.REFUSED, "a quota"),
+    }
+    for ref in world.writer.outcomes:
+        world.objects.told(ref)
+    reports = world.objects.reports()
+    assert reports == {
+        api("a").ref: (ObjectReport("Service", "a", ObjectResult.TAKEN, "taken"),),
+        edge.ref: (ObjectReport("Secret", secret.name, ObjectResult.REFUSED, "a quota"),),
+    }
+    assert world.objects.reports() is reports
+    assert world.told == 2
+    world.writer.outcomes[secret] = Outcome(Result.APPLIED)
+    world.objects.told(secret)
+    world.follow(with_upstreams(edge, api("b")))
+    assert world.objects.reports() == {}
