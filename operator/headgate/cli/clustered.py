@@ -40,6 +40,8 @@ class Clustered:
         self._documents: dict[ObjectRef, Document] = {}
         self._namespaces: dict[str, dict[str, str]] = {}
         self._unread: list[str] = []
+        #: Gateways that may not be read.
+        self._stand_ins: list[Document] = []
         self._name = ""
         ask(cluster, lambda connection: self._read(connection, kind, name, namespace or connection.namespace))
         self._said = Said(entries(self._documents.values()))
@@ -56,6 +58,9 @@ class Clustered:
             store.put_namespace(name, labels)
         for ref, document in self._documents.items():
             store.put(seen(ref, document).put)
+        for document in self._stand_ins:
+            meta = document["metadata"]
+            store.put(seen(ObjectRef(_GATEWAY, meta["namespace"], meta["name"]), document).put)
         return pretend.fill(store.snapshot(), props(), pretend.Memo())
 
     # Reading
@@ -138,7 +143,11 @@ class Clustered:
             self._put(await connection.api.get(OURS[kind], namespace, name), kind)
         except Refused as problem:
             if problem.status != _NOT_FOUND:
-                self._unread.append(f"{kind} {namespace}/{name}")
+                self._unread.append(f"{kind} {namespace}/{name}, and with it the policies and networks that it brings")
+                # It may well be there: the upstream is shown as on a gateway that says nothing special.
+                meta = {"name": name, "namespace": namespace}
+                spec = {"allowedNamespaces": {"from": "All"}}
+                self._stand_ins.append({"apiVersion": OURS[kind].api_version, "metadata": meta, "spec": spec})
 
     async def _list(self, connection: Connection, kind: str, namespace: str | None, *, quiet: bool = False) -> bool:
         from headgate.kube.client import Refused
