@@ -100,7 +100,9 @@ def _egress(gateway: Gateway, settings: InfraSettings) -> list[Document]:
         "podSelector": {"matchLabels": dict(settings.operator.labels)},
     }
     sections = [section for upstream in gateway.upstreams.values() for section in upstream.sections]
-    allowed = sorted({_spelled(cidr) or _ALL_V4 for section in sections for cidr in section.allowed_cidrs})
+    # Ten thousand sections have a few lists between them.
+    lists = {section.allowed_cidrs for section in sections}
+    allowed = sorted({_spelled(cidr) or _ALL_V4 for cidrs in lists for cidr in cidrs})
     rules: list[Document] = [
         # To any address: where a cluster's names are answered (pods, nodes, a link-local cache) is its own affair.
         {"ports": [{"protocol": each, "port": port} for port in settings.dns_ports for each in ("UDP", "TCP")]},
