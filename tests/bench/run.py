@@ -1,6 +1,6 @@
 """`make bench`: measure, print tables, keep the figures in `tests/bench/results/latest.json`.
 
-    python tests/bench/run.py [--only traffic|control|folder|memory ...] [--quick] [--write]
+    python tests/bench/run.py [--only traffic|control|folder|memory|feed ...] [--quick] [--write]
 
 `--write` also puts the tables into docs/benchmarks.md, between the markers there. Only loopback is called, everything is
 bounded, and all that was started is ended, also when it is interrupted.
@@ -22,7 +22,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table as Shown
 
-from bench import control, folder, memory, traffic
+from bench import control, feed, folder, memory, traffic
 from bench.figures import Part, Table
 
 HERE = Path(__file__).resolve().parent
@@ -39,12 +39,14 @@ def _parts(*, quick: bool) -> dict[str, Callable[[], Part]]:
             "control": lambda: control.measure((10, 1_000), edits=20),
             "folder": lambda: folder.measure((10, 200), edits=10),
             "memory": lambda: memory.measure(200),
+            "feed": lambda: feed.measure(200, 5.0),
         }
     return {
         "traffic": lambda: traffic.measure(traffic.Plan()),
         "control": lambda: control.measure((10, 1_000, 10_000)),
         "folder": folder.measure,
         "memory": memory.measure,
+        "feed": feed.measure,
     }
 
 
@@ -93,7 +95,7 @@ def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description="Measure Headgate's data plane and control plane on this machine.")
     parser.add_argument(
-        "--only", nargs="+", choices=("traffic", "control", "folder", "memory"), help="these parts only"
+        "--only", nargs="+", choices=("traffic", "control", "folder", "memory", "feed"), help="these parts only"
     )
     parser.add_argument("--quick", action="store_true", help="one minute: shows that it works, not how fast")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")

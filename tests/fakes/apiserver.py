@@ -18,12 +18,12 @@ from typing import Any
 
 from aiohttp import web
 
-from headgate.kube.resources import CHILDREN, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, OURS, Resource
+from headgate.kube.resources import CHILDREN, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, OURS, PODS, Resource
 
 Document = dict[str, Any]
 #: Resource path of all objects, namespace, name.
 Key = tuple[str, str, str]
-SERVED = [*OURS.values(), *CHILDREN.values(), NAMESPACES, LEASES, EVENTS, ENDPOINT_SLICES]
+SERVED = [*OURS.values(), *CHILDREN.values(), NAMESPACES, LEASES, EVENTS, ENDPOINT_SLICES, PODS]
 
 
 class FakeApiServer:
