@@ -218,6 +218,9 @@ class Store:
         declared = shelf.items.get(good.ref.key)
         if declared is None or declared.last_good_revision in (declared.revision, good.revision):
             return False
+        known = declared.last_good if isinstance(declared.current, Broken) else declared.current
+        if known is not None and known.metadata.uid != good.version.metadata.uid:
+            return False  # of another object that had this name
         shelf.put(good.ref.key, replace(declared, last_good=good.version, last_good_revision=good.revision))
         self._mark()
         return True

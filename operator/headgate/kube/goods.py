@@ -12,7 +12,7 @@ restart; comparing it is all that is done for an object that is declared as it w
 over, line by line: then there is no last good version of that object.
 
 One event loop; compression and JSON go to a thread. `recall` on every replica at its start, `proven` after each compile,
-`run` while leading.
+`run` while leading, `follow` for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import asyncio
 import base64
 import binascii
 import json
+import random
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -117,9 +118,18 @@ def shard_of(ref: ObjectRef) -> int:
 
 
 class Goods:
-    """Keeps the last good versions of what is in `store`, in `namespace`."""
+    """Keeps the last good versions of what is in `store`, in `namespace`. `period`: seconds between two looks at what the
+    replica that leads has kept, at least and at most."""
 
-    def __init__(self, api: Api, namespace: str, store: Store, rest: float = REST) -> None:
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        store: Store,
+        period: tuple[float, float] = (60.0, 300.0),
+        rest: float = REST,
+    ) -> None:
+        self._period, self._leading = period, False
         self._api, self._namespace, self._store, self._rest = api, namespace, store, rest
         #: What the ConfigMaps hold, packed: a megabyte for ten thousand objects.
         self._packed: dict[int, bytes] = {}
@@ -149,6 +159,13 @@ class Goods:
 
     async def run(self, leadership: Leadership) -> None:
         """While this replica leads: first what differs from what is there, then what changes."""
+        self._leading = True
+        try:
+            await self._keep(leadership)
+        finally:
+            self._leading = False
+
+    async def _keep(self, leadership: Leadership) -> None:
         pace, known = Pace(), False
         changed: set[ObjectRef] = set()
         self._idle.clear()
@@ -176,6 +193,27 @@ class Goods:
             await self._more.wait()
             self._idle.clear()
 
+    async def follow(self) -> None:
+        """While another replica leads: what it has seen go by and this one has not, of objects that are not as they should
+        be. So all replicas serve the same. Until cancelled."""
+        while True:
+            await asyncio.sleep(random.uniform(*self._period))  # noqa: S311 - jitter
+            if self._leading:
+                continue
+            try:
+                await self._read()
+            except ApiProblem as problem:
+                _log.warning("kube.last_good_not_read", error=str(problem))
+                continue
+            for packed in list(self._packed.values()):
+                self._learn(await asyncio.to_thread(_lines, packed))
+
+    def _learn(self, lines: Lines) -> None:
+        for ref, found in lines.items() if not self._leading else ():
+            good = self._store.good(ref)
+            if good is None or good.revision != found.revision:
+                self._adopted(good, found)
+
     async def _read(self) -> list[bytes]:
         """All ConfigMaps' content, and the known ones as `_packed`."""
         found: dict[str, bytes] = {}
@@ -193,22 +231,19 @@ class Goods:
         self._store.changed_goods()
         for shard in range(SHARDS):
             lines = await asyncio.to_thread(_lines, self._packed.get(shard, b""))
-            for ref in lines.keys() - goods.keys():
-                differing.add(ref)
             for ref, found in lines.items():
                 good = goods.pop(ref, None)
-                if good is not None and good.revision != found.revision and not self._adopted(good, found):
+                if (good is None or good.revision != found.revision) and not self._adopted(good, found):
                     differing.add(ref)
         return differing | goods.keys()
 
-    def _adopted(self, good: Good, found: Line) -> bool:
-        if not _later(found.revision, good.revision):
+    def _adopted(self, good: Good | None, found: Line) -> bool:
+        if good is not None and not _later(found.revision, good.revision):
             return False
         try:
-            other = good_of(found)
+            return self._store.adopt(good_of(found))
         except ValueError:
             return False
-        return other.version.metadata.uid == good.version.metadata.uid and self._store.adopt(other)
 
     async def _write(self, shard: int, refs: set[ObjectRef], leadership: Leadership) -> None:
         goods = {ref: self._store.good(ref) for ref in refs}

@@ -145,11 +145,11 @@ async def test_what_is_good_is_kept_and_comes_back(server: FakeApiServer, api: A
 
 async def test_a_new_leader_writes_what_differs_and_learns_what_it_missed(server: FakeApiServer, api: Api) -> None:
     first = World()
-    for name in ("a", "b", "c", "late"):
+    for name in ("a", "b", "c", "late", "missed", "other"):
         first.declare(name)
     first.declare("late", 2, hostname="late.example.com")
     async with leading(goods := Goods(api, NAMESPACE, first.store)):
-        await until(lambda: len(kept(server)) == 4, "all are kept")
+        await until(lambda: len(kept(server)) == 6, "all are kept")
         await goods.idle()
 
     # The other one saw three generations of `late` as two, and of those the bad one last.
@@ -157,17 +157,48 @@ async def test_a_new_leader_writes_what_differs_and_learns_what_it_missed(server
     for name in ("a", "b", "late"):
         second.declare(name)
     second.declare("late", 3, bad=True, hostname="bad.example.com")
+    second.declare("missed", 2, bad=True, hostname="bad.example.com")
+    second.declare("other", 2, bad=True, uid="another", hostname="bad.example.com")
     second.declare("b", 2)
     async with leading(goods := Goods(api, NAMESPACE, second.store)):
         await goods.idle()
-        assert set(kept(server)) == {"a", "b", "late"}
+        assert set(kept(server)) == {"a", "b", "late", "missed"}
         assert kept(server)["b"].startswith("2-")
         assert kept(server)["late"].startswith("2-")
-        assert goods.writes == len({shard_of(ref(name)) for name in ("b", "c")})
-    adopted = second.store.good(ref("late"))
-    assert adopted is not None
-    assert adopted.revision == kept(server)["late"]
+        assert goods.writes == len({shard_of(ref(name)) for name in ("b", "c", "other")})
+    for name in ("late", "missed"):
+        adopted = second.store.good(ref(name))
+        assert adopted is not None
+        assert adopted.revision == kept(server)[name]
     assert second.store.dirty
+
+
+async def test_one_that_does_not_lead_learns_what_it_missed(server: FakeApiServer, api: Api) -> None:
+    first, second = World(), World()
+    first.declare("late")
+    first.declare("late", 2, hostname="late.example.com")
+    first.declare("mended")
+    second.declare("late")
+    second.declare("late", 3, bad=True, hostname="bad.example.com")
+    second.declare("mended", 2)
+    async with leading(goods := Goods(api, NAMESPACE, first.store)):
+        await until(lambda: len(kept(server)) == 2, "both are kept")
+        await goods.idle()
+    following = Goods(api, NAMESPACE, second.store, period=(0.01, 0.02))
+    task = asyncio.create_task(following.follow())
+
+    def revision(name: str) -> str:
+        found = second.store.good(ref(name))
+        return found.revision if found else ""
+
+    await until(lambda: revision("late") == kept(server)["late"], "it is taken over")
+    assert revision("mended").startswith("2-"), "what is good here is newer"
+    server.answers["GET", CONFIG_MAPS.path(NAMESPACE)] = (500, 0)
+    count = len(server.requests)
+    await until(lambda: len(server.requests) > count + 2, "it goes on trying")
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def test_junk_is_passed_over_and_put_right(server: FakeApiServer, api: Api) -> None:
