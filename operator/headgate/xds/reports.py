@@ -82,10 +82,11 @@ class Reports:
         known[report.section] = (report, datetime.now(UTC))
         if report.failures < report.calls and not report.in_a_row:
             self._on_success(report.section)
-        # The moment of the report is told nowhere: without another difference it is no news.
+        # The moment of a report is told in no status: without another difference it is no news there. Whether it is a late one
+        # counts where proxies are held against each other, on whichever replica that is.
         if before is None or replace(before, at=report.at) != report:
             self._on_change(gateway)
-            self._on_section(gateway, report.section)
+        self._on_section(gateway, report.section)
 
     def know(self, stream: int, node: str) -> None:
         """By which node id the proxy of a stream is known."""
