@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from headgate.api.base import Model, Rule
 from headgate.api.fleet import Deployment, Drain, Scaling
-from headgate.api.meta import AGE, READY, Column, Kind, Names
+from headgate.api.meta import AGE, MESSAGE, READY, TROUBLE, Column, Kind, Names
 from headgate.api.status import GatewayStatus
 from headgate.api.types import AS_SET, Cidr, LabelValue, ObjectName, Port, Seq
 
@@ -161,12 +161,9 @@ class IntegrationGateway(Kind):
     columns: ClassVar[tuple[Column, ...]] = (
         READY,
         Column("Upstreams", ".status.attachedUpstreams", "integer", description="Upstreams that are served."),
-        Column(
-            "Reason",
-            '.status.conditions[?(@.type=="Ready")].reason',
-            priority=1,
-            description="Why it is ready or not, in one word.",
-        ),
+        Column("Proxies", ".status.proxies", "integer", description="Proxies that are connected."),
+        *TROUBLE,
+        MESSAGE,
         AGE,
     )
 

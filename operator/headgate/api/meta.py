@@ -54,6 +54,19 @@ AGE = Column("Age", ".metadata.creationTimestamp", "date", description="Since wh
 READY = Column("Ready", '.status.conditions[?(@.type=="Ready")].status', description="What was declared is in force.")
 
 
+#: What is wrong, for whoever looks at many objects at 3 a.m.; empty where nothing is.
+TROUBLE = (
+    Column("Reason", ".status.reason", description="What is wrong, in one word."),
+    Column("Since", ".status.since", "date", description="Since when it has been wrong."),
+)
+MESSAGE = Column(
+    "Message",
+    '.status.conditions[?(@.status!="True")].message',
+    priority=1,
+    description="What is wrong and what to do about it.",
+)
+
+
 class Kind(Model):
     """One custom resource, whole."""
 

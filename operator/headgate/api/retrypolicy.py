@@ -9,7 +9,7 @@ from pydantic import Field
 
 from headgate.api.attachment import POLICY_LABELS, PolicySpec
 from headgate.api.base import Model
-from headgate.api.meta import AGE, Column, Kind, Names
+from headgate.api.meta import AGE, MESSAGE, TROUBLE, Column, Kind, Names
 from headgate.api.rules import at_least, not_shorter
 from headgate.api.status import PolicyStatus
 from headgate.api.types import AS_SET, Duration, HeaderName, Method, Seq, Status
@@ -22,12 +22,9 @@ ACCEPTED = Column(
 PROGRAMMED = Column(
     "Programmed", '.status.conditions[?(@.type=="Programmed")].status', description="Every proxy has it."
 )
-REASON = Column(
-    "Reason", '.status.conditions[?(@.type=="Ready")].reason', description="Why it is in force or not, in one word."
-)
 TARGET_KIND = Column("Target-Kind", ".spec.targetRefs[0].kind", description="Kind of the first target by name.")
 TARGET = Column("Target", ".spec.targetRefs[0].name", description="Name of the first target by name.")
-POLICY_COLUMNS = (ACCEPTED, PROGRAMMED, REASON, TARGET_KIND, TARGET, AGE)
+POLICY_COLUMNS = (ACCEPTED, PROGRAMMED, *TROUBLE, TARGET_KIND, TARGET, MESSAGE, AGE)
 
 
 class RetryOn(Model):

@@ -19,6 +19,19 @@ ObservedGeneration = Annotated[
     Field(default=None, ge=0, description="The metadata.generation that this status was computed from."),
 ]
 
+Trouble = Annotated[
+    str | None,
+    Field(default=None, max_length=1024, description="One word for what is wrong; empty when nothing is."),
+]
+Since = Annotated[
+    str | None,
+    Field(
+        default=None,
+        description="Since when it has been wrong, RFC 3339.",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+
 
 class AncestorRef(Model):
     """An object that a policy applies to."""
@@ -45,6 +58,8 @@ class PolicyStatus(Model):
 
     observed_generation: ObservedGeneration
     conditions: Conditions
+    reason: Trouble
+    since: Since
     ancestors: Annotated[
         Seq[AncestorStatus],
         Field(default=(), max_length=16, description="Each target, and how the policy stands towards it."),
@@ -141,18 +156,8 @@ class UpstreamStatus(Model):
         str | None,
         Field(default=None, max_length=63, description="Closed, HalfOpen or Open, with how many of the sections."),
     ]
-    reason: Annotated[
-        str | None,
-        Field(default=None, max_length=1024, description="One word for what is wrong; empty when nothing is."),
-    ]
-    since: Annotated[
-        str | None,
-        Field(
-            default=None,
-            description="Since when it has been wrong, RFC 3339.",
-            json_schema_extra={"format": "date-time"},
-        ),
-    ]
+    reason: Trouble
+    since: Since
     policies: Annotated[
         Seq[PolicyInForce], Field(default=(), max_length=256, description="The policies that shape it.")
     ]
@@ -169,3 +174,5 @@ class GatewayStatus(Model):
     conditions: Conditions
     attached_upstreams: Annotated[int | None, Field(default=None, ge=0, description="How many upstreams it serves.")]
     proxies: Annotated[int | None, Field(default=None, ge=0, description="How many proxies are connected.")]
+    reason: Trouble
+    since: Since

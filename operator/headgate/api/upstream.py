@@ -10,7 +10,7 @@ from pydantic import Field
 from headgate.api.base import Model, Rule
 from headgate.api.credential import Credential
 from headgate.api.healthcheck import HealthCheck
-from headgate.api.meta import AGE, READY, Column, Kind, Names
+from headgate.api.meta import AGE, MESSAGE, READY, TROUBLE, Column, Kind, Names
 from headgate.api.probe import Probe
 from headgate.api.rules import at_least
 from headgate.api.section import Section, Timeouts
@@ -254,18 +254,12 @@ class UpstreamService(Kind):
         READY,
         Column("Health", ".status.health", description="How the provider is doing, by what proxies and probes see."),
         Column("Circuit", ".status.circuit", description="State of the breakers, with how many of the sections."),
-        Column("Reason", ".status.reason", description="What is wrong, in one word."),
-        Column("Since", ".status.since", "date", description="Since when it has been wrong."),
+        *TROUBLE,
         Column("Provider", ".status.provider", description="The profile that fills what is left out."),
         Column("Host", ".status.host", description="The provider's host."),
         Column("Gateway", ".status.gateway", priority=1, description="The gateway that serves it."),
         Column("Address", ".status.address", priority=1, description="Base URL for applications."),
-        Column(
-            "Message",
-            '.status.conditions[?(@.status!="True")].message',
-            priority=1,
-            description="What is wrong and what to do about it.",
-        ),
+        MESSAGE,
         AGE,
     )
     # Applications call http://<name>.<namespace>: the name must be a DNS label.

@@ -64,11 +64,14 @@ def document(inputs: Inputs, before: Document | None, now: datetime) -> Document
         case "UpstreamService":
             return _upstream(inputs, conditions, before)
         case "IntegrationGateway":
+            reason, since = _not_ready(conditions)
             return GatewayStatus(
                 observed_generation=verdict.generation,
                 conditions=conditions.all(),
                 attached_upstreams=inputs.attached,
                 proxies=sum(connected for connected, _ in inputs.proxies),
+                reason=reason,
+                since=since,
             )
         case _:
             return _policy(verdict, conditions, before, now)
@@ -143,21 +146,31 @@ def _state(inputs: Inputs, use: CredentialUse, before: CredentialStatus | None) 
 
 def _trouble(well: Wellbeing, conditions: Making) -> tuple[str | None, str | None]:
     """What is wrong, in one word, and since when: what was declared is not in force, else the provider does badly."""
-    ready, healthy = conditions[ConditionType.READY], conditions[ConditionType.HEALTHY]
-    if ready.status != ConditionStatus.TRUE.value:
-        return ready.reason, ready.last_transition_time
+    reason, since = _not_ready(conditions)
+    if reason is not None:
+        return reason, since
+    healthy = conditions[ConditionType.HEALTHY]
     if healthy.status == ConditionStatus.FALSE.value:
         return well.failure, spell_time(well.since) if well.since else healthy.last_transition_time
     return None, None
+
+
+def _not_ready(conditions: Making) -> tuple[str | None, str | None]:
+    """Why what was declared is not in force, in one word, and since when."""
+    found = conditions[ConditionType.READY]
+    return (None, None) if found.status == ConditionStatus.TRUE.value else (found.reason, found.last_transition_time)
 
 
 def _policy(verdict: Verdict, conditions: Making, before: Document | None, now: datetime) -> PolicyStatus:
     known = (
         {each.ancestor_ref: each.conditions for each in before.ancestors} if isinstance(before, PolicyStatus) else {}
     )
+    reason, since = _not_ready(conditions)
     return PolicyStatus(
         observed_generation=verdict.generation,
         conditions=conditions.all(),
+        reason=reason,
+        since=since,
         ancestors=tuple(_ancestor(verdict, target, known, now) for target in verdict.targets[:ANCESTORS]),
     )
 
