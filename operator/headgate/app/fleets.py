@@ -15,6 +15,7 @@ from headgate.app.leading import Duty
 from headgate.app.objects import KINDS, Installation, Objects
 from headgate.infra.settings import InfraSettings, OperatorPods
 from headgate.kube.client import Api
+from headgate.kube.endpoints import GatewayEndpoints
 from headgate.kube.identities import IdentityWriter, Issuer
 from headgate.kube.objects import PERIOD, ObjectWriter
 from headgate.kube.scope import Scope
@@ -69,7 +70,10 @@ class Fleets:
     ) -> None:
         keeping = Keeping(options.namespace, options.ca_secret, options.certificate_lifetime)
         self._authority = SharedAuthority(api, keeping, self._rotated)
-        self._objects = Objects(Installation(options.infra, options.xds), uid, floor=floor, on_reports=wake)
+        self._endpoints = GatewayEndpoints(api, scope, self.rescale, period)
+        self._objects = Objects(
+            Installation(options.infra, options.xds), uid, floor=floor, endpoints=self._endpoints.of, on_reports=wake
+        )
         self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period)
         issuer = Issuer(self._authority.identity, self._authority.roots)
         self._identities = IdentityWriter(api, issuer, scope, self._objects.told, period)
@@ -89,7 +93,7 @@ class Fleets:
         self._objects.follow(plan)
 
     def rescale(self) -> None:
-        """A gateway's floor is another one."""
+        """A gateway's floor is another one, or its pods are elsewhere."""
         self._objects.again()
 
     def reports(self) -> ObjectReports:
@@ -104,6 +108,7 @@ class Fleets:
         """What runs on the one that leads."""
         return {
             "authority": self._authority.run,
+            "endpoints": self._endpoints.run,
             "identities": self._identities.run,
             "objects": self._writer.run,
         }

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from headgate.envoy.listener import READY_PATH
+from headgate.infra.endpoints import Slice, upstream_endpoints
 from headgate.infra.fleet import own
 from headgate.infra.gateway import KINDS as GATEWAY_KINDS
 from headgate.infra.gateway import gateway_objects
@@ -24,6 +25,7 @@ from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSett
 from headgate.infra.upstream import upstream_service
 from headgate.kube.identities import IdentityWriter
 from headgate.kube.objects import ObjectWriter, Outcome, Result
+from headgate.model.fleet import ServiceMode
 from headgate.model.observations import ObjectReport, ObjectReports, ObjectResult
 from headgate.model.plan import Gateway, Upstream
 from headgate.model.refs import ObjectRef
@@ -32,7 +34,7 @@ from headgate.xds.bootstrap import NodeBootstrap, render
 
 #: What an ObjectWriter is to write. Secrets are not among them: identities have a writer of their own, and nothing that is not
 #: wanted at some moment may take one away.
-KINDS = tuple(kind for kind in GATEWAY_KINDS if kind != "Secret")
+KINDS = (*(kind for kind in GATEWAY_KINDS if kind != "Secret"), "EndpointSlice")
 #: A pod's name takes its place (`GatewayInputs.bootstrap`).
 _INSTANCE = "pod"
 _RESULTS = {Result.TAKEN: ObjectResult.TAKEN, Result.REFUSED: ObjectResult.REFUSED}
@@ -57,7 +59,8 @@ class _Made:
 
 class Objects:
     """`uid` gives an object's uid as the cluster has it now. `floor`: how many proxies the calls in flight of a gateway
-    (`namespace/name`) ask for at least. `on_reports`: the reports are others."""
+    (`namespace/name`) ask for at least. `endpoints`: where a gateway's pods are; None as long as that is not known. `on_reports`:
+    the reports are others."""
 
     def __init__(
         self,
@@ -65,9 +68,11 @@ class Objects:
         uid: Callable[[ObjectRef], str | None],
         *,
         floor: Callable[[str], int | None] = lambda _: None,
+        endpoints: Callable[[ObjectRef], tuple[Slice, ...] | None] = lambda _: None,
         on_reports: Callable[[], None] = lambda: None,
     ) -> None:
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
+        self._endpoints = endpoints
         self._made: dict[ObjectRef, _Made] = {}
         self._owners: dict[ObjectRef, ObjectRef] = {}
         self._settled: Mapping[ObjectRef, str] = {}
@@ -82,7 +87,7 @@ class Objects:
         self._writer, self._identities = writer, identities
 
     def again(self) -> None:
-        """A gateway's floor is another one."""
+        """A gateway's floor is another one, or its pods are elsewhere."""
         if self._plan is not None:
             self.follow(self._plan)
 
@@ -95,11 +100,14 @@ class Objects:
             if uid is not None:
                 settled[gateway.ref] = gateways[gateway.ref] = uid
                 made[gateway.ref] = self._gateway(gateway, uid, before.get(gateway.ref))
+            slices = self._endpoints(gateway.ref)
             for upstream in gateway.upstreams.values():
                 uid = self._uid(upstream.ref)
                 if uid is not None:
-                    settled[upstream.ref] = uid
-                    made[upstream.ref] = self._upstream(upstream, gateway, uid, before.get(upstream.ref))
+                    # Before it is known where the pods are, what leads to them now stays.
+                    if slices is not None or upstream.service_mode is not ServiceMode.CLUSTER_IP:
+                        settled[upstream.ref] = uid
+                    made[upstream.ref] = self._upstream(upstream, gateway, uid, slices, before.get(upstream.ref))
         self._made = made
         if settled != self._settled:
             self._settled = settled
@@ -164,12 +172,16 @@ class Objects:
         inputs = GatewayInputs(uid, render(node), READY_PATH, min_replicas=floor)
         return _kept((gateway, uid, floor), gateway_objects(gateway, inputs, infra), before)
 
-    def _upstream(self, upstream: Upstream, gateway: Gateway, uid: str, before: _Made | None) -> _Made:
-        inputs = (upstream.service_mode, gateway.ref, gateway.listener, uid)
+    def _upstream(
+        self, upstream: Upstream, gateway: Gateway, uid: str, slices: tuple[Slice, ...] | None, before: _Made | None
+    ) -> _Made:
+        there = (slices or ()) if upstream.service_mode is ServiceMode.CLUSTER_IP else ()
+        inputs = (upstream.service_mode, gateway.ref, gateway.listener, uid, there)
         if before is not None and before.inputs == inputs:
             return before
         service = upstream_service(upstream, uid, gateway, self._installation.infra)
-        return _kept(inputs, () if service is None else (service,), before)
+        found = () if service is None else (service, *upstream_endpoints(upstream.ref, uid, gateway.ref, there))
+        return _kept(inputs, found, before)
 
 
 def _kept(inputs: tuple[object, ...], manifests: tuple[Manifest, ...], before: _Made | None) -> _Made:

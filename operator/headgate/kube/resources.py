@@ -65,6 +65,7 @@ CHILDREN: Mapping[str, Resource] = MappingProxyType(
             SECRETS,
             Resource("apps", "v1", "deployments", "Deployment"),
             Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+            ENDPOINT_SLICES,
             Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
             Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
         )

@@ -10,6 +10,7 @@ from typing import Any
 from golden.infra.cases import USUAL
 from harness.plans import endpoint, gateway, section, upstream
 from headgate.app.objects import KINDS, Installation, Objects
+from headgate.infra.endpoints import Slice, read_slice
 from headgate.infra.manifest import Document
 from headgate.kube.objects import Outcome, Result
 from headgate.model.fleet import ServiceMode
@@ -42,12 +43,14 @@ class World:
     def __init__(self) -> None:
         self.uids: dict[ObjectRef, str] = {}
         self.floors: dict[str, int] = {}
+        self.slices: tuple[Slice, ...] | None = None
         self.told = 0
         self.writer = Writer()
         self.objects = Objects(
             Installation(USUAL, "headgate-operator.headgate-system.svc.cluster.local:18000"),
             self.uids.get,
             floor=self.floors.get,
+            endpoints=lambda _: self.slices,
             on_reports=self._tell,
         )
         self.objects.attach(self.writer, self.writer)  # type: ignore[arg-type]
@@ -83,7 +86,7 @@ def service(name: str) -> ObjectRef:
 def test_each_gateway_and_each_upstream_gets_its_objects() -> None:
     world, edge = world_of("a", "b")
     wanted = world.follow(edge)
-    assert {ref.kind for ref in wanted} == set(KINDS)
+    assert {ref.kind for ref in wanted} == {*KINDS} - {"EndpointSlice"}
     assert "Secret" not in KINDS
     assert {service("a"), service("b")} < wanted.keys()
     assert world.writer.settled == world.uids
@@ -161,3 +164,39 @@ def test_what_could_not_be_made_is_told_of_its_owner() -> None:
     world.objects.told(secret)
     world.follow(with_upstreams(edge, api("b")))
     assert world.objects.reports() == {}
+
+
+def slices(*addresses: str) -> tuple[Slice, ...]:
+    found = [{"addresses": [each], "conditions": {"ready": True}} for each in addresses]
+    meta = {
+        "namespace": "demo",
+        "name": "gateway-headgate-x",
+        "labels": {"kubernetes.io/service-name": "gateway-headgate"},
+    }
+    return (read_slice({"metadata": meta, "addressType": "IPv4", "ports": [{"port": 1}], "endpoints": found}),)
+
+
+def test_a_service_with_an_address_leads_to_the_gateways_pods() -> None:
+    world, edge = world_of("a", "b")
+    edge = with_upstreams(edge, api("a", service_mode=ServiceMode.CLUSTER_IP), api("b"))
+    mirrored = ObjectRef("EndpointSlice", "shop", "a-gateway-headgate-x")
+    # As long as it is not known where they are, nothing is removed.
+    wanted = world.follow(edge)
+    assert service("a") in wanted
+    assert api("a").ref not in world.writer.settled
+    assert api("b").ref in world.writer.settled
+
+    world.slices = slices("10.0.0.1")
+    world.objects.again()
+    before = dict(world.writer.objects)
+    assert [each["addresses"] for each in before[mirrored]["endpoints"]] == [["10.0.0.1"]]
+    assert [ref for ref in before if ref.kind == "EndpointSlice"] == [mirrored]
+    assert api("a").ref in world.writer.settled
+
+    world.slices = slices("10.0.0.1", "10.0.0.2")
+    world.objects.again()
+    assert [ref for ref in before if world.writer.objects[ref] is not before[ref]] == [mirrored]
+
+    wanted = world.follow(with_upstreams(edge, api("a"), api("b")))
+    assert mirrored not in wanted
+    assert api("a").ref in world.writer.settled

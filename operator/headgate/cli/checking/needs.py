@@ -19,6 +19,7 @@ OBJECTS: tuple[Rule, ...] = (
     ("", ("services", "serviceaccounts"), _ALL),
     ("apps", ("deployments",), _ALL),
     ("autoscaling", ("horizontalpodautoscalers",), _ALL),
+    ("discovery.k8s.io", ("endpointslices",), _ALL),
     ("networking.k8s.io", ("networkpolicies",), _ALL),
     ("policy", ("poddisruptionbudgets",), _ALL),
     ("", ("pods",), ("list", "delete")),
@@ -33,7 +34,7 @@ NAMESPACE: tuple[Rule, ...] = (("", ("namespaces",), ("get",)),)
 OWN: tuple[tuple[Rule, str], ...] = (
     (("coordination.k8s.io", ("leases",), ("get", "update")), "headgate-operator"),
     (("", ("secrets",), ("update",)), "headgate-ca"),
-    (("", ("configmaps",), ("create", "patch")), ""),
+    (("", ("configmaps",), ("list", "create", "patch")), ""),
     (("discovery.k8s.io", ("endpointslices",), ("list", "watch")), ""),
 )
 _CLUSTER: tuple[Rule, ...] = (
