@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headgate.cli.fail import Failure
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from headgate.kube.client import Api
 
 T = TypeVar("T")
-_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +60,9 @@ async def opened(cluster: Cluster) -> AsyncIterator[Connection]:
     from headgate.kube.access import Access
     from headgate.kube.client import Api
 
-    configuration: Any = await Access(cluster.kubeconfig, cluster.context).configuration()
-    name, namespace = _context(cluster)
+    access = Access(cluster.kubeconfig, cluster.context)
+    configuration: Any = await access.configuration()
+    name, namespace = access.comforts()
     server = str(configuration.host)
     async with Api(configuration) as api:
         yield Connection(api, name or server, server, namespace)
@@ -87,20 +85,3 @@ def extra() -> Iterator[None]:
             raise
         name = (missing.name or "a package").partition(".")[0]
         raise Failure(f"this needs {name}, which is not installed: pip install 'headgate[operator]'") from None
-
-
-def _context(cluster: Cluster) -> tuple[str, str]:
-    """Name and namespace of the context that counts."""
-    from kubernetes.aio import config
-
-    listed: Any = config.list_kube_config_contexts
-    if cluster.kubeconfig is None and "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return "", _POD_NAMESPACE.read_text("utf-8").strip() if _POD_NAMESPACE.exists() else "default"
-    try:
-        contexts, current = listed(str(cluster.kubeconfig) if cluster.kubeconfig else os.environ.get("KUBECONFIG"))
-    except (config.ConfigException, OSError):
-        return "", "default"  # it was fit to connect by: without the comforts then
-    for each in (*contexts, current):
-        if each and each["name"] == (cluster.context or current["name"]):
-            return each["name"], (each.get("context") or {}).get("namespace") or "default"
-    return "", "default"

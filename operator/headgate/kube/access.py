@@ -16,6 +16,8 @@ from kubernetes.aio.client.configuration import Configuration
 # Installed without types for these.
 _from_pod: Any = config.load_incluster_config
 _from_file: Any = config.load_kube_config
+_contexts: Any = config.list_kube_config_contexts
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class NoAccess(Exception):
@@ -33,7 +35,7 @@ class Access:
         """For a client. Raises NoAccess."""
         configuration = Configuration()
         try:
-            if self.kubeconfig is None and "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+            if self._in_pod():
                 _from_pod(client_configuration=configuration)
             else:
                 path = None if self.kubeconfig is None else str(self.kubeconfig)
@@ -41,6 +43,22 @@ class Access:
         except (config.ConfigException, OSError) as error:
             raise NoAccess(f"{error}: give a kubeconfig that exists and can be read") from error
         return configuration
+
+    def comforts(self) -> tuple[str, str]:
+        """Name and namespace of the context that counts: for commands of people's. No name where there is none."""
+        if self._in_pod():
+            return "", _POD_NAMESPACE.read_text("utf-8").strip() if _POD_NAMESPACE.exists() else "default"
+        try:
+            every, current = _contexts(str(self.kubeconfig) if self.kubeconfig else os.environ.get("KUBECONFIG"))
+        except (config.ConfigException, OSError):
+            return "", "default"  # it was fit to connect by: without the comforts then
+        for each in every:
+            if each["name"] == (self.context or current["name"]):
+                return each["name"], (each.get("context") or {}).get("namespace") or "default"
+        return "", "default"
+
+    def _in_pod(self) -> bool:
+        return self.kubeconfig is None and "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def bearer(configuration: Any) -> tuple[str, str] | None:

@@ -104,7 +104,7 @@ def differences(ours: Any, theirs: Any) -> tuple[list[str], list[str]]:
     """What of our versions theirs lack, and what they have more: paths, fields in the way people write them."""
     one, other = dict(_leaves(ours, "")), dict(_leaves(theirs, ""))
     missing = sorted({_spelled(path) for path, value in one.items() if other.get(path) != value})
-    more = sorted({_spelled(path) for path in other if path not in one})
+    more = sorted({_spelled(path) for path in other if path not in one} - set(missing))
     return missing, more
 
 
