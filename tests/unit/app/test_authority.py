@@ -10,13 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
 
 from fakes.apiserver import FakeApiServer
 from harness.kube import make_namespace, until
+from harness.pki_given import issued_ca
 from headgate.app.authority import NAME, AuthorityProblem, Keeping, SharedAuthority
 from headgate.kube.access import Access
 from headgate.kube.client import Api, Document
@@ -60,20 +57,6 @@ async def at_work(*replicas: SharedAuthority, leads: SharedAuthority) -> AsyncIt
         finally:
             for task in tasks:
                 task.cancel()
-
-
-def ca(name: str, *, rsa_key: bool = False, is_ca: bool = True) -> tuple[bytes, bytes]:
-    """A CA as cert-manager would issue one below a root of the company's: certificate and key."""
-    root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    signing = rsa.generate_private_key(65537, 2048) if rsa_key else key
-    now = dt.datetime.now(dt.UTC)
-    subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, "company"))
-    builder = x509.CertificateBuilder(
-        issuer, subject, signing.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=90)
-    ).add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-    certificate = builder.sign(root, hashes.SHA256())
-    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
-    return certificate.public_bytes(serialization.Encoding.PEM), signing.private_bytes(*plain)
 
 
 def tls_secret(name: str, certificate: bytes, key: bytes) -> Document:
@@ -153,13 +136,13 @@ async def test_somebody_elses_ca(server: FakeApiServer, api: Api, rsa_key: bool)
     authority = SharedAuthority(api, keeping, clock=clock)
     loading = asyncio.create_task(authority.load())
     await until(lambda: len([each for each in server.requests if "/issued" in each]) > 1, "waits for it")
-    first = ca("one", rsa_key=rsa_key)
+    first = issued_ca("one", rsa_key=rsa_key)
     given = tls_secret("issued", *first)
     await api.create(SECRETS, given)
     await asyncio.wait_for(loading, 10)
     assert authority.authority.roots_pem == first[0], "what signs is what is trusted, and nothing above it"
     async with at_work(leads=authority):
-        second = ca("two", rsa_key=rsa_key)
+        second = issued_ca("two", rsa_key=rsa_key)
         current = await api.get(SECRETS, SYSTEM, "issued")
         await api.replace(SECRETS, {**current, "data": tls_secret("issued", *second)["data"]})
         await until(lambda: authority.authority.roots_pem == first[0] + second[0], "both are trusted")
@@ -172,6 +155,6 @@ async def test_somebody_elses_ca(server: FakeApiServer, api: Api, rsa_key: bool)
 
 
 async def test_a_certificate_that_is_no_cas_is_refused(server: FakeApiServer, api: Api) -> None:
-    await api.create(SECRETS, tls_secret("issued", *ca("leaf", is_ca=False)))
+    await api.create(SECRETS, tls_secret("issued", *issued_ca("leaf", is_ca=False)))
     with pytest.raises(AuthorityProblem, match="isCA: true"):
         await SharedAuthority(api, Keeping(SYSTEM, "issued", poll=0.02)).load()
