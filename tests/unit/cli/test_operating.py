@@ -46,6 +46,8 @@ def test_an_address_that_is_none(tmp_path: Path) -> None:
         ("--xds-service=a:b", "write it as NAME or NAME:PORT"),
         ("--operator-label=app", "write it as KEY=VALUE"),
         ("--run-as-user=0", "not 0 (root)"),
+        ("--relist=often", "--relist: 'often' is not a duration: write it like 500ms, 30s or 1m30s"),
+        ("--relist=0s", "--relist: 0s is no time at all"),
     ],
 )
 def test_what_is_wrong_with_an_option_is_said(tmp_path: Path, option: str, words: str) -> None:

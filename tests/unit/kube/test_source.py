@@ -15,6 +15,7 @@ from headgate.compile.memo import Memo
 from headgate.compile.world import compile_snapshot
 from headgate.kube.access import Access
 from headgate.kube.client import Api
+from headgate.kube.data import DataSource
 from headgate.kube.resources import NAMESPACES, OURS, SECRETS
 from headgate.kube.scope import Scope
 from headgate.kube.source import KubeSource, Times
@@ -231,6 +232,42 @@ async def test_secrets_that_may_not_or_can_not_be_read(server: FakeApiServer, ap
         await until(lambda: run.host("late"), "one more")
         await run.source.complete(run.plan())
         assert run.source.data.version(ObjectRef("Secret", "team", "late")) is None
+
+
+async def test_what_may_not_be_read_is_tried_again(server: FakeApiServer, api: Api, access: Access) -> None:
+    """Nobody tells that a right was given, or that one was taken away."""
+    told: list[int] = []
+    ref = ObjectRef("Secret", "team", "s")
+    await put(api, secret("team", "s", k="v"))
+    path = "/api/v1/namespaces/team/secrets/s"
+    server.answers[("GET", path)] = (403, 0.0)
+    data = DataSource(api, Store(), Scope(), (0.05, 0.1), lambda: told.append(1))
+    task = asyncio.create_task(data.run())
+    await data.synced()
+    data.want([ref])
+    await until(lambda: data.unreadable, "it may not be read")
+    before = data.unreadable
+    count = len(server.requests)
+    await until(lambda: len([each for each in server.requests[count:] if path in each]) > 2, "it is tried again")
+    assert data.unreadable is before, "the same reason is no news"
+    assert len(told) == 1
+    server.answers.clear()
+    await until(lambda: not data.unreadable, "it may be read")
+    assert before == {ref: "403 Said: as the test has it"}, "what was handed out does not change"
+    assert data.version(ref)
+    assert len(told) == 2
+
+    # Nothing is tried of what is not to be read at all, and nothing is known of what nobody wants.
+    closed = DataSource(api, Store(), Scope(data=("other",)), (0.01, 0.02), lambda: told.append(1))
+    server.requests.clear()
+    closed.want([ref])
+    assert "not to be read" in closed.unreadable[ref]
+    assert not closed._later
+    closed.want([])
+    assert not closed.unreadable
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def test_some_namespaces_only(server: FakeApiServer, api: Api, access: Access) -> None:
