@@ -133,7 +133,7 @@ def test_a_vendors_outage_holds_up_nothing(ready: Document) -> None:
 
 
 def test_what_nobody_has_looked_at_is_progress(ready: Document) -> None:
-    """For Argo CD. What Flux makes of it depends on what the API server fills in: see tests/cluster/test_helm.py."""
+    """For Argo CD. What Flux makes of it depends on what the API server fills in: see tests/cluster/test_kstatus.py."""
     unseen: list[Document | None] = [{}, {"conditions": []}, None]
     for status in unseen:
         document = {**ready, "status": status}

@@ -103,7 +103,7 @@ def test_for_one_namespace_it_needs_nothing_of_the_clusters(release: Release) ->
         "except urllib.error.HTTPError as e: print(e.read().decode())\n"
     )
     said = release.kubectl("exec", "deployment/headgate-operator", "--", "python3", "-c", code)
-    assert json.loads(said)["code"] == "NameNotResolved"
+    assert json.loads(said)["code"] in {"NameNotResolved", "NoHealthyEndpoint"}  # asked already, or not yet
     bound = json.loads(release.kubectl("get", "clusterrolebindings", "--output=json"))["items"]
     assert not [
         each for each in bound for subject in each.get("subjects", ()) if subject.get("namespace") == release.namespace

@@ -16,6 +16,7 @@ from cluster import ApiServer
 from crd.test_agreement import SCHEMAS, heard, read, sample
 from crd.test_rules import EXAMPLES, POLICY, RULED
 from harness.apiserver import ServerClient
+from headgate.api import crdgen
 from headgate.api.attachment import PolicySpec, TargetRef
 from headgate.api.base import Model
 from headgate.api.circuitbreaker import CircuitBreakerSpec, FailureRate
@@ -184,7 +185,8 @@ def test_the_server_fills_no_default(client: ServerClient, kind: str) -> None:
         answer = client.create(as_sent(document))
         if answer.taken:
             assert answer.body["spec"] == heard(document["spec"], schema), seed
-            assert answer.body.keys() == {"apiVersion", "kind", "metadata", "spec"}
+            assert answer.body.keys() == {"apiVersion", "kind", "metadata", "spec", "status"}
+            assert answer.body["status"] == crdgen.UNSEEN
             compared += 1
     assert compared >= 40
 

@@ -14,7 +14,8 @@ from headgate.api.kinds import KINDS
 CRDS = {name: crdgen.crd(kind) for name, kind in KINDS.items()}
 Node = tuple[str, Mapping[str, Any]]
 
-#: The keywords that a structural schema may have, and this project uses. No default: compile applies them.
+#: The keywords that a structural schema may have, and this project uses. No default, for compile applies them; but one of the
+#: status, which is no user's.
 ALLOWED = {
     "description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
     "maxItems", "minProperties", "maxProperties", "required", "properties", "additionalProperties", "items",
@@ -48,7 +49,7 @@ def test_every_node_has_a_type_and_known_keywords_only() -> None:
             assert node.keys() >= {"minimum", "maximum", "pattern", "maxLength"}, where
         else:
             assert node["type"] in {*SCALARS, "object", "array"}, where
-        assert node.keys() <= ALLOWED, where
+        assert node.keys() <= (ALLOWED | {"default"} if where.endswith(":status") else ALLOWED), where
         assert ("properties" in node) + ("additionalProperties" in node) < 2, where
 
 

@@ -51,12 +51,24 @@ def crd(kind: type[Kind]) -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "additionalPrinterColumns": [_column(column) for column in kind.columns],
-                    "schema": {"openAPIV3Schema": structural_schema(kind)},
+                    "schema": {"openAPIV3Schema": _schema(kind)},
                     "subresources": {"status": {}},
                 }
             ],
         },
     }
+
+
+#: What the API server says of an object that nobody has looked at yet. Without it kstatus, on which Flux's `wait` stands, would
+#: take one with no status for done. No message: one that is applied later without a message would keep it. The only default
+#: in the schemas: what a user may leave out, profiles fill.
+UNSEEN = {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending"}]}
+
+
+def _schema(kind: type[Kind]) -> Schema:
+    schema = structural_schema(kind)
+    status = {**schema["properties"]["status"], "default": UNSEEN}
+    return {**schema, "properties": {**schema["properties"], "status": status}}
 
 
 def _column(column: Column) -> dict[str, str | int]:
