@@ -125,7 +125,7 @@ class Operator:
     def _make(self, api: Api, lease: Api) -> None:
         options = self._options
         self._store = Store(options.settings)
-        self._goods = Goods(api, options.lease.namespace, self._store)
+        self._goods = Goods(api, options.fleets.namespace, self._store, options.times.relist)
         self._source = KubeSource(
             api,
             options.access,
@@ -180,6 +180,7 @@ class Operator:
                     group.create_task(forever(name, task))
                 await self._source.synced()
                 self.health.done(SYNCED)
+                group.create_task(forever("last-good", self._goods.follow))
                 await self._tending.begin()
                 engine = self._make_engine(xds)
                 await engine.compile()
