@@ -20,8 +20,8 @@ from headgate.xds.reports import Reports
 from headgate.xds.server import XdsServer
 from headgate.xds.telling import Own
 
-#: Seconds that a new leader waits, before it writes, for replicas that have not been heard yet.
-PATIENCE = 2.0
+#: Seconds that a new leader waits, before it writes, for replicas that have not been heard yet, and for proxies to return.
+PATIENCE = 3.5
 
 
 @dataclass(frozen=True, slots=True)

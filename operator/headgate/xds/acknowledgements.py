@@ -53,6 +53,10 @@ class Answers:
         """What there is to tell, by owner."""
         return self._owners.get(gateway, {})
 
+    def gateways(self) -> Iterable[str]:
+        """Those that this is about."""
+        return self._views.keys()
+
     def view(self, gateway: str) -> GatewayFeedback | None:
         """What this is made of."""
         return self._views.get(gateway)

@@ -11,6 +11,7 @@ not: nobody listens there, so no proxy is connected there either, be it that it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _log = structlog.stdlib.get_logger("headgate.xds.replicas")
 #: Seconds: for connecting; of silence until a stream is dead; for which a stream that ended may be resumed unnoticed;
 #: between two attempts.
 CONNECT, SILENCE, HOLD, AGAIN = 2.0, 3 * BEAT, 1.0, 0.5
+#: Seconds within which a proxy whose replica is gone has found another.
+RETURN = 3.0
 #: Whom it is waited for when nobody knows who there is.
 UNKNOWN = "replicas that could not be listed"
 
@@ -94,6 +97,10 @@ class Replicas:
         self.telling = Telling(software, self._marks)
         self._links: dict[str, _Link] | None = None
         self._wanted: Mapping[str, Address] = {}
+        #: Gateways without a proxy, and when others last had one; both as of the last `join`.
+        self._empty: set[str] | None = None
+        self._seen: dict[str, float] = {}
+        self._began = 0.0
         self._followed = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -102,6 +109,7 @@ class Replicas:
     def serve(self, tls: ServerTls, own: Own) -> None:
         """What this replica tells is read in `own`. Before the xDS port is opened, and before `run`."""
         self._tls, self.telling.own = tls, own
+        self._began = asyncio.get_running_loop().time()
 
     def published(self, gateway: str, before: Resources | None, after: Resources | None) -> None:
         """This replica publishes something else (`XdsServer(on_published=...)`)."""
@@ -125,15 +133,23 @@ class Replicas:
         self._followed.set()
 
     async def settled(self, patience: float) -> bool:
-        """Wait until it is known of each replica what its proxies say; False if that takes longer than `patience`."""
-        try:
-            async with asyncio.timeout(patience):
-                while self.unheard():
-                    self._moved.clear()
+        """Wait until it is known of each replica what its proxies say, and proxies that have just lost theirs, or this one,
+        have found another; False if that takes longer than `patience`."""
+        end = asyncio.get_running_loop().time() + patience
+        while self.unheard() or self._returning():
+            if asyncio.get_running_loop().time() >= end:
+                return False
+            self._moved.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
                     await self._moved.wait()
-        except TimeoutError:
-            return False
         return True
+
+    def _returning(self) -> bool:
+        if self._empty is None:
+            return True
+        now = asyncio.get_running_loop().time()
+        return any(now - self._seen.get(key, self._began) < RETURN for key in self._empty)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -179,7 +195,12 @@ class Replicas:
         for peer in self._peers():
             for key in peer.gateways():
                 gateways.setdefault(key, []).append(peer.view(key, now))
-        return Joined(answers, {key: tuple(views) for key, views in gateways.items()}, self.unheard())
+        found = Joined(answers, {key: tuple(views) for key, views in gateways.items()}, self.unheard())
+        self._empty = {key for key in answers.gateways() if not found.connected(key)}
+        for key in answers.gateways():
+            if key not in self._empty:
+                self._seen[key] = now
+        return found
 
     def join_reports(self, own: SectionReports) -> SectionReports:
         """What all proxies say of their sections."""
