@@ -8,7 +8,7 @@ is said replaces the autoscaler's.
 
 from __future__ import annotations
 
-from headgate.kube.client import Api, Document
+from headgate.kube.client import Api, Document, Refused
 from headgate.kube.elector import Leadership
 from headgate.kube.resources import CHILDREN
 from headgate.model.refs import ObjectRef
@@ -16,6 +16,8 @@ from headgate.model.refs import ObjectRef
 #: The field manager that holds a number for whoever comes.
 HOLDER = "headgate-replicas"
 DEPLOYMENT = CHILDREN["Deployment"]
+TRIES = 5
+_CONFLICT = 409
 
 
 def left_open(manifest: Document) -> bool:
@@ -29,14 +31,22 @@ def with_replicas(manifest: Document, number: int) -> Document:
 
 
 async def hand_over(api: Api, ref: ObjectRef, leadership: Leadership) -> None:
-    """See the module. Raises ApiProblem; Refused with 409 if the Deployment changed meanwhile: to be tried again."""
-    live = await api.get(DEPLOYMENT, ref.namespace, ref.name)
-    meta = {key: live["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
-    held = {
-        "apiVersion": DEPLOYMENT.api_version,
-        "kind": DEPLOYMENT.kind,
-        "metadata": meta,
-        "spec": {"replicas": live["spec"].get("replicas", 1)},
-    }
-    async with leadership.write():
-        await api.apply(DEPLOYMENT, held, manager=HOLDER)
+    """See the module. Raises ApiProblem; Refused with 409 if the Deployment changes all the time: to be tried again."""
+    for left in reversed(range(TRIES)):
+        live = await api.get(DEPLOYMENT, ref.namespace, ref.name)
+        meta = {key: live["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
+        held = {
+            "apiVersion": DEPLOYMENT.api_version,
+            "kind": DEPLOYMENT.kind,
+            "metadata": meta,
+            "spec": {"replicas": live["spec"].get("replicas", 1)},
+        }
+        try:
+            async with leadership.write():
+                await api.apply(DEPLOYMENT, held, manager=HOLDER)
+        except Refused as problem:
+            # A new one's status is written again and again in its first moments.
+            if problem.status != _CONFLICT or not left:
+                raise
+        else:
+            return

@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from fakes.apiserver import FakeApiServer
 from harness.kube import put, until, upstream
 from headgate.infra.identity import RENEW_AT, ROOTS
 from headgate.infra.settings import Identity
-from headgate.kube.client import Api, Document
+from headgate.kube.client import Api, Document, Refused
 from headgate.kube.elector import Leadership
 from headgate.kube.identities import IdentityWriter, Issuer
 from headgate.kube.objects import ObjectWriter, Outcome, Result, wanted
+from headgate.kube.replicas import DEPLOYMENT, HOLDER, TRIES, hand_over
 from headgate.kube.resources import CHILDREN, SECRETS
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
@@ -148,3 +151,19 @@ async def test_a_secret_that_is_somebody_elses_is_left(server: FakeApiServer, ap
         await until(lambda: writer.outcomes, "an outcome")
     assert writer.outcomes[SECRET].result is Result.TAKEN
     assert (authority.count, stored(server)["data"]) == (0, {"a": "Yg=="})
+
+
+async def test_a_number_that_moves_while_it_is_handed_over_is_read_again(server: FakeApiServer, api: Api) -> None:
+    ref = ObjectRef("Deployment", "team", "edge-headgate")
+    meta = {"name": ref.name, "namespace": "team"}
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": {"replicas": 7}}
+    await api.apply(DEPLOYMENT, document)
+    server.answers[("PATCH", DEPLOYMENT.path("team", ref.name))] = (409, 0.0)
+    with pytest.raises(Refused):
+        await hand_over(api, ref, FOREVER)
+    reads = len([each for each in server.requests if each.startswith("GET") and ref.name in each])
+    assert reads == TRIES
+    server.answers.clear()
+    await hand_over(api, ref, FOREVER)
+    assert f"fieldManager={HOLDER}" in server.requests[-1]
+    assert server.objects[(DEPLOYMENT.path(), "team", ref.name)]["spec"]["replicas"] == 7
