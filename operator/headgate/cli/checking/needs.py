@@ -26,7 +26,10 @@ OBJECTS: tuple[Rule, ...] = (
     ("events.k8s.io", ("events",), ("get", "create", "update")),
 )
 #: Wherever Secrets may be read.
-DATA: tuple[Rule, ...] = (("", ("secrets",), _ALL), ("", ("configmaps",), ("get", "list", "watch")))
+DATA: tuple[Rule, ...] = (
+    ("", ("secrets",), ("get", "list", "watch", "create", "patch")),
+    ("", ("configmaps",), ("get", "list", "watch")),
+)
 #: Of a whole cluster; of some namespaces.
 NAMESPACES: tuple[Rule, ...] = (("", ("namespaces",), ("list", "watch")),)
 NAMESPACE: tuple[Rule, ...] = (("", ("namespaces",), ("get",)),)
