@@ -190,11 +190,6 @@ def world(cluster: Cluster) -> Iterator[World]:
         found.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--namespace={namespace}", "--timeout=60s")
     found.ready("billing")
     yield found
-    print(
-        found.kubectl(
-            "logs", f"--namespace={SYSTEM}", "-l=app.kubernetes.io/component=operator", "--tail=200", "--prefix"
-        )
-    )
     for name in (EDGES, SHOP, PROVIDERS):
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
