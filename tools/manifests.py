@@ -33,7 +33,7 @@ class ManifestsProblem(Exception):
 def template(*values: str, namespace: str = NAMESPACE, name: str = "headgate") -> list[dict[str, Any]]:
     """What Helm renders from the chart with these values. Raises ManifestsProblem with what Helm said."""
     if not HELM.exists():
-        raise ManifestsProblem("there is no helm: `make cluster` or `make test-cluster` builds it")
+        raise ManifestsProblem("there is no helm: `make parts` builds it")
     command: list[str | Path] = [
         HELM,
         "template",

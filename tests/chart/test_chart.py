@@ -25,7 +25,7 @@ Document = dict[str, Any]
 @pytest.fixture(autouse=True)
 def helm() -> Path:
     """Every test here asks the real one."""
-    require(manifests.HELM.exists(), "no helm: `make test-cluster` builds it")
+    require(manifests.HELM.exists(), "no helm: `make parts` builds it")
     return manifests.HELM
 
 

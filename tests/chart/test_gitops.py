@@ -40,7 +40,7 @@ def condition(document: Document, kind: str) -> Document:
 
 def asked(program: str, *arguments: str | Path, given: list[Document]) -> list[dict[str, str]]:
     missing = unbuilt([program])
-    require(not missing, f"not built: {', '.join(missing)}; `make test-cluster` builds them")
+    require(not missing, f"not built: {', '.join(missing)}; `make parts` builds them")
     binary = build([program], Lines())[program]
     done = subprocess.run([binary, *arguments], input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -36,7 +36,7 @@ spec: {{hostname: api.billing.invalid}}
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somewhere]:
     match somewhere.choice():
         case "given":
-            require(manifests.HELM.exists(), "no helm: `make test-cluster` builds it")
+            require(manifests.HELM.exists(), "no helm: `make parts` builds it")
             yield somewhere.given()
         case "kind":
             with somewhere.kind(tmp_path_factory.mktemp("kind")) as found:

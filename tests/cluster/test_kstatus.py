@@ -24,7 +24,7 @@ UPSTREAM = {
 
 def verdict(document: object) -> str:
     missing = unbuilt(["kstatus"])
-    require(not missing, "not built: kstatus; `make test-cluster` builds it")
+    require(not missing, "not built: kstatus; `make parts` builds it")
     binary = build(["kstatus"], Lines())["kstatus"]
     done = subprocess.run([binary], input=json.dumps([document]), capture_output=True, text=True, check=True)
     return str(json.loads(done.stdout)[0]["status"])

@@ -1,4 +1,4 @@
-"""`python -m cluster up [--headgate] | down | status | build`, as `make cluster` and its like run it."""
+"""`python -m cluster up [--headgate] | down | status | build | tools`, as `make cluster` and its like run it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from cluster import installed, packages, providers
-from cluster.build import BINARIES, build, helm, unbuilt
+from cluster.build import BINARIES, TOOLS, build, helm, unbuilt
 from cluster.cluster import Cluster
 from cluster.places import ROOT, VENV_BIN, ClusterProblem, Lines, Progress
 
@@ -117,13 +117,20 @@ def build_all() -> None:
         packages.overlay(progress)
 
 
+def build_tools() -> None:
+    """Build what needs no cluster: a few minutes, once."""
+    with telling(sum(BINARIES[name].weight for name in unbuilt(TOOLS)) + 1) as progress:
+        build(TOOLS, progress)
+        helm(progress)
+
+
 def _weight() -> float:
     return sum(BINARIES[name].weight for name in unbuilt(BINARIES)) + 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cluster", description="A Kubernetes on this machine.")
-    parser.add_argument("action", choices=("up", "down", "status", "build"))
+    parser.add_argument("action", choices=("up", "down", "status", "build", "tools"))
     parser.add_argument("--directory", type=Path, default=DIRECTORY, help="where it keeps its files; default .cluster")
     parser.add_argument("--headgate", action="store_true", help="bring Headgate and its examples too")
     given = parser.parse_args()
@@ -135,6 +142,8 @@ def main() -> None:
                 down(given.directory)
             case "status":
                 status(given.directory)
+            case "tools":
+                build_tools()
             case _:
                 build_all()
     except ClusterProblem as problem:
