@@ -13,6 +13,7 @@ from headgate.api.status import UpstreamStatus
 from headgate.app.engine import Engine
 from headgate.compile.status import Status
 from headgate.kube.elector import Elector
+from headgate.kube.events import EventWriter
 from headgate.kube.source import KubeSource
 from headgate.kube.status import StatusWriter
 from headgate.model.refs import ObjectRef
@@ -43,7 +44,9 @@ def measure_engine(metrics: Metrics, engine: Engine) -> None:
     )
 
 
-def measure_kube(metrics: Metrics, source: KubeSource, statuses: StatusWriter, elector: Elector) -> None:
+def measure_kube(
+    metrics: Metrics, source: KubeSource, statuses: StatusWriter, events: EventWriter, elector: Elector
+) -> None:
     """What is read from the API server, and written to it."""
     metrics.gauge("headgate_leading", "Whether this replica may write.", lambda: float(elector.leading))
     read, written = source.counts, statuses.counts
@@ -53,6 +56,7 @@ def measure_kube(metrics: Metrics, source: KubeSource, statuses: StatusWriter, e
         lambda: {("ok",): read.listings, ("failed",): read.listing_failures},
         ("result",),
     )
+    metrics.count("headgate_events_dropped_total", "Events that could not be written.", lambda: events.dropped)
     metrics.count("headgate_hints_total", "Watch events.", lambda: read.hints)
     metrics.count(
         "headgate_status_writes_total",

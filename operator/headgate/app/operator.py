@@ -25,6 +25,7 @@ from headgate.app.happenings import Happenings
 from headgate.app.healing import Telling
 from headgate.app.leading import Duty, lead
 from headgate.app.measuring import measure_engine, measure_kube, measure_replicas, measure_xds
+from headgate.app.memory import loading
 from headgate.app.probing import Probing
 from headgate.app.tasks import BackgroundEnded, forever
 from headgate.app.tending import Around, Tending
@@ -166,7 +167,7 @@ class Operator:
         self._xds: XdsServer | None = None
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
         self._engine: Engine | None = None
-        measure_kube(self.metrics, self._source, self._statuses, self._elector)
+        measure_kube(self.metrics, self._source, self._statuses, self._events, self._elector)
         measure_replicas(self.metrics, self._exchange.replicas)
 
     async def _serve(self) -> None:
@@ -178,12 +179,13 @@ class Operator:
                 xds = await self._make_xds()
                 for name, task in self._fleets.background().items():
                     group.create_task(forever(name, task))
-                await self._source.synced()
-                self.health.done(SYNCED)
-                group.create_task(forever("last-good", self._goods.follow))
-                await self._tending.begin()
-                engine = self._make_engine(xds)
-                await engine.compile()
+                with loading():
+                    await self._source.synced()
+                    self.health.done(SYNCED)
+                    group.create_task(forever("last-good", self._goods.follow))
+                    await self._tending.begin()
+                    engine = self._make_engine(xds)
+                    await engine.compile()
                 if engine.plan is None:
                     raise BackgroundEnded("the first compile failed: this is a bug, see the log")
                 self.health.done(COMPILED)
