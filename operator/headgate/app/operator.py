@@ -213,7 +213,7 @@ class Operator:
             self._tls,
             on_feedback=self._answered,
             on_published=replicas.published,
-            add_services=[self._reports.add_to, replicas.telling.add_to, self._tending.add_to],
+            add_services=[self._reports.add_to, replicas.telling.add_to, self._tending.service],
         )
         self._tending.attach(self._xds)
         measure_xds(self.metrics, self._xds)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import grpc.aio
-
 from headgate.app.healing import Healer, Telling
 from headgate.app.leading import Duty
 from headgate.app.moves import Moves
@@ -29,7 +27,7 @@ from headgate.xds.acknowledgements import Answers
 from headgate.xds.loads import Loads
 from headgate.xds.replicas import Replicas
 from headgate.xds.reports import Reports
-from headgate.xds.server import XdsServer
+from headgate.xds.server import AddService, XdsServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,10 @@ class Tending:
         self._healer = Healer(api, scope, sight, around.telling, around.uid, limits)
         self._moves = Moves(sight, around.telling, around.uid)
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Take load reports on this server."""
-        self._loads.add_to(server)
+    @property
+    def service(self) -> AddService:
+        """What takes load reports, for the xDS port."""
+        return self._loads.add_to
 
     def attach(self, xds: XdsServer) -> None:
         """The server that this replica's own proxies are connected to."""
