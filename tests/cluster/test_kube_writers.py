@@ -21,10 +21,11 @@ from headgate.api.conditions import Condition
 from headgate.api.status import UpstreamStatus
 from headgate.compile.status import Status
 from headgate.kube.access import Access
+from headgate.kube.children import LABEL
 from headgate.kube.client import Api, Document, Refused
 from headgate.kube.elector import Leadership
 from headgate.kube.events import EventWriter, Happening
-from headgate.kube.objects import LABEL, ObjectWriter, Outcome, Result, wanted
+from headgate.kube.objects import ObjectWriter, Outcome, Result, wanted
 from headgate.kube.resources import CHILDREN, EVENTS, OURS, Resource
 from headgate.kube.source import KubeSource, Times
 from headgate.kube.status import StatusWriter

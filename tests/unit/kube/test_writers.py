@@ -13,10 +13,11 @@ from fakes.apiserver import FakeApiServer
 from harness.kube import put, until, upstream
 from headgate.api.status import UpstreamStatus
 from headgate.compile.status import Status
+from headgate.kube.children import LABEL
 from headgate.kube.client import Api, Document
 from headgate.kube.elector import Leadership
 from headgate.kube.events import EventWriter, Happening
-from headgate.kube.objects import LABEL, ObjectWriter, Outcome, Result, wanted
+from headgate.kube.objects import ObjectWriter, Outcome, Result, wanted
 from headgate.kube.reading import Seen, seen
 from headgate.kube.resources import CHILDREN, OURS
 from headgate.kube.status import StatusWriter
