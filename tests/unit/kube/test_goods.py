@@ -87,7 +87,9 @@ def test_there_and_back() -> None:
     assert pack(map(line, reversed(every))) == pack(map(line, every))
 
 
-@pytest.mark.parametrize("junk", [b"", b"?", gzip.compress(b"whole")[:-6], pack([])[:5]])
+@pytest.mark.parametrize(
+    "junk", [b"", b"?", gzip.compress(b"whole")[:-6], pack([])[:5]], ids=["empty", "text", "cut", "head"]
+)
 def test_junk_is_told_from_nothing(junk: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         unpack(junk)
