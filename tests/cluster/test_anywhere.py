@@ -89,8 +89,10 @@ def release(place: Somewhere) -> Iterator[Release]:
         )
         yield found
         found.helm("uninstall", "headgate", "--wait", "--timeout=2m")
+        # A namespace that is deleted while pods end is looked at again after half their grace period, which is long.
+        found.kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=gateway", "--timeout=120s")
     finally:
-        place.kubectl("delete", "namespace", found.namespace, "--timeout=120s")
+        place.kubectl("delete", "namespace", found.namespace, "--timeout=300s")
 
 
 def test_for_one_namespace_it_needs_nothing_of_the_clusters(release: Release) -> None:
