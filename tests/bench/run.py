@@ -39,7 +39,7 @@ def _parts(*, quick: bool) -> dict[str, Callable[[], Part]]:
             "control": lambda: control.measure((10, 1_000), edits=20),
             "folder": lambda: folder.measure((10, 200), edits=10),
             "memory": lambda: memory.measure(200),
-            "feed": lambda: feed.measure(200, 5.0),
+            "feed": lambda: feed.measure(200, 11.0),
         }
     return {
         "traffic": lambda: traffic.measure(traffic.Plan()),
