@@ -1,7 +1,7 @@
 """From the Plan to the objects in the cluster that it asks for, and back: which of them could not be made, for whose status.
 
 `follow` is called on every replica with each Plan, and hands the writers what is wanted; they write on the one that leads. A
-manifest is made anew only where what goes into it is another, and handed on as the very same dict where its content is the
+manifest is made anew only where what goes into it is another, and handed on as the very same object where its content is the
 same: an edit of one upstream of 10,000 makes one manifest, and none is sent but what differs.
 
 Of a gateway or an upstream that is declared, and of which the Plan has nothing to serve (it is broken, and no version before it
@@ -20,7 +20,7 @@ from headgate.infra.endpoints import Slice, upstream_endpoints
 from headgate.infra.fleet import own
 from headgate.infra.gateway import KINDS as GATEWAY_KINDS
 from headgate.infra.gateway import gateway_objects
-from headgate.infra.manifest import Document, Manifest
+from headgate.infra.manifest import Manifest
 from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings
 from headgate.infra.upstream import upstream_service
 from headgate.kube.identities import IdentityWriter
@@ -54,7 +54,6 @@ class _Made:
 
     inputs: tuple[object, ...]
     manifests: tuple[Manifest, ...]
-    documents: tuple[Document, ...]
 
 
 class Objects:
@@ -111,11 +110,11 @@ class Objects:
         self._made = made
         if settled != self._settled:
             self._settled = settled
-        wanted: dict[ObjectRef, Document] = {}
+        wanted: dict[ObjectRef, Manifest] = {}
         self._owners = owners = {}
         for owner, each in made.items():
-            for manifest, document in zip(each.manifests, each.documents, strict=True):
-                wanted[manifest.ref], owners[manifest.ref] = document, owner
+            for manifest in each.manifests:
+                wanted[manifest.ref], owners[manifest.ref] = manifest, owner
         if self._writer is not None and self._identities is not None:
             self._writer.want(wanted, self._settled)
             self._identities.want(gateways)
@@ -185,7 +184,6 @@ class Objects:
 
 
 def _kept(inputs: tuple[object, ...], manifests: tuple[Manifest, ...], before: _Made | None) -> _Made:
-    """Documents of the same content stay the same dicts."""
-    known = {} if before is None else dict(zip(before.manifests, before.documents, strict=True))
-    documents = tuple(known.get(each) or each.document() for each in manifests)
-    return _Made(inputs, manifests, documents)
+    """Manifests of the same content stay the same objects."""
+    known = {} if before is None else {each: each for each in before.manifests}
+    return _Made(inputs, tuple(known.get(each, each) for each in manifests))

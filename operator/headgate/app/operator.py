@@ -25,7 +25,7 @@ from headgate.app.happenings import Happenings
 from headgate.app.healing import Telling
 from headgate.app.leading import Duty, lead
 from headgate.app.measuring import measure_engine, measure_kube, measure_replicas, measure_xds
-from headgate.app.memory import loading
+from headgate.app.memory import settle
 from headgate.app.probing import Probing
 from headgate.app.tasks import BackgroundEnded, forever
 from headgate.app.tending import Around, Tending
@@ -179,15 +179,15 @@ class Operator:
                 xds = await self._make_xds()
                 for name, task in self._fleets.background().items():
                     group.create_task(forever(name, task))
-                with loading():
-                    await self._source.synced()
-                    self.health.done(SYNCED)
-                    group.create_task(forever("last-good", self._goods.follow))
-                    await self._tending.begin()
-                    engine = self._make_engine(xds)
-                    await engine.compile()
+                await self._source.synced()
+                self.health.done(SYNCED)
+                group.create_task(forever("last-good", self._goods.follow))
+                await self._tending.begin()
+                engine = self._make_engine(xds)
+                await engine.compile()
                 if engine.plan is None:
                     raise BackgroundEnded("the first compile failed: this is a bug, see the log")
+                settle()
                 self.health.done(COMPILED)
                 self._exchange.serve(self._tls, xds, self._reports, engine, self._tending.loads)
                 for name, task in {**self._exchange.background(), **self._tending.background()}.items():

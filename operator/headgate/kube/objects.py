@@ -20,6 +20,7 @@ from enum import StrEnum
 
 import structlog
 
+from headgate.infra.manifest import Manifest
 from headgate.kube.children import LABEL, VALUE, There, digest, there
 from headgate.kube.client import Api, ApiProblem, Document, Refused
 from headgate.kube.elector import Leadership, NotLeading
@@ -77,7 +78,7 @@ class ObjectWriter:
     ) -> None:
         self._api, self._kinds, self._scope = api, tuple(kinds), scope or Scope()
         self._on_outcome, self._period = on_outcome, period
-        self._wanted: Mapping[ObjectRef, Document] | None = None
+        self._wanted: Mapping[ObjectRef, Document | Manifest] | None = None
         self._settled: Mapping[ObjectRef, str] | None = None
         self._there: dict[str, list[MetadataWatch[There]]] = {}
         self._applied: dict[ObjectRef, _Applied] = {}
@@ -86,9 +87,11 @@ class ObjectWriter:
         self._known = asyncio.Event()
         self.outcomes: dict[ObjectRef, Outcome] = {}
 
-    def want(self, objects: Mapping[ObjectRef, Document], settled: Mapping[ObjectRef, str] | None = None) -> None:
-        """These, and no others of the owners in `settled` (by uid; None: of all). A manifest that is the same dict as last
-        time costs a comparison by identity."""
+    def want(
+        self, objects: Mapping[ObjectRef, Document | Manifest], settled: Mapping[ObjectRef, str] | None = None
+    ) -> None:
+        """These, and no others of the owners in `settled` (by uid; None: of all). What is the same object as last time costs a
+        comparison by identity. Thousands had better be Manifests: as text they take a fifth of what they take as dicts."""
         before, self._wanted = self._wanted or {}, objects
         known, self._settled = self._settled, settled
         self._known.set()
@@ -150,7 +153,7 @@ class ObjectWriter:
         return next((found for watch in self._there[ref.kind] if (found := watch.get(ref)) is not None), None)
 
     async def _bring(self, ref: ObjectRef, leadership: Leadership) -> float | None:
-        manifest, found = (self._wanted or {}).get(ref), self._found(ref)
+        manifest, found = self._manifest(ref), self._found(ref)
         try:
             if manifest is None:
                 if found is not None and self._may_go(found):
@@ -168,6 +171,10 @@ class ObjectWriter:
                 return 0.5  # it was replaced just now: the watch is about to tell
             self._tell(ref, Outcome(Result.REFUSED, problem.message if isinstance(problem, Refused) else str(problem)))
             return HOPELESS
+
+    def _manifest(self, ref: ObjectRef) -> Document | None:
+        wanted = (self._wanted or {}).get(ref)
+        return wanted.document() if isinstance(wanted, Manifest) else wanted
 
     def _may_go(self, found: There) -> bool:
         if self._settled is None or found.controller is None:
@@ -208,7 +215,7 @@ class ObjectWriter:
     async def _send(self, ref: ObjectRef, document: Document, found: There | None, leadership: Leadership) -> There:
         if left_open(document):
             if found is None:
-                scaler = (self._wanted or {}).get(ref._replace(kind="HorizontalPodAutoscaler"))
+                scaler = self._manifest(ref._replace(kind="HorizontalPodAutoscaler"))
                 least = 1 if scaler is None else scaler["spec"].get("minReplicas", 1)
                 found = await self._write(ref, with_replicas(document, least), leadership)
             if found.counts:

@@ -11,7 +11,7 @@ from golden.infra.cases import USUAL
 from harness.plans import endpoint, gateway, section, upstream
 from headgate.app.objects import KINDS, Installation, Objects
 from headgate.infra.endpoints import Slice, read_slice
-from headgate.infra.manifest import Document
+from headgate.infra.manifest import Manifest
 from headgate.kube.objects import Outcome, Result
 from headgate.model.fleet import ServiceMode
 from headgate.model.observations import ObjectReport, ObjectResult
@@ -24,7 +24,7 @@ class Writer:
     """What a writer was told, in the place of both of them."""
 
     def __init__(self) -> None:
-        self.objects: Mapping[ObjectRef, Document] = {}
+        self.objects: Mapping[ObjectRef, Manifest] = {}
         self.settled: Mapping[ObjectRef, str] = {}
         self.gateways: Mapping[ObjectRef, str] = {}
         self.outcomes: dict[ObjectRef, Outcome] = {}
@@ -58,7 +58,7 @@ class World:
     def _tell(self) -> None:
         self.told += 1
 
-    def follow(self, *gateways: Gateway) -> Mapping[ObjectRef, Document]:
+    def follow(self, *gateways: Gateway) -> Mapping[ObjectRef, Manifest]:
         self.objects.follow(Plan(gateways={each.key: each for each in gateways}))
         return self.writer.objects
 
@@ -91,7 +91,7 @@ def test_each_gateway_and_each_upstream_gets_its_objects() -> None:
     assert {service("a"), service("b")} < wanted.keys()
     assert world.writer.settled == world.uids
     assert world.writer.gateways == {edge.ref: "edge-uid"}
-    (deployment,) = (each for ref, each in wanted.items() if ref.kind == "Deployment")
+    (deployment,) = (each.document() for ref, each in wanted.items() if ref.kind == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert "headgate-operator.headgate-system.svc.cluster.local" in container["args"][1]
 
@@ -127,7 +127,7 @@ def test_an_owner_that_is_gone_by_now_gets_nothing() -> None:
     assert service("b") not in world.follow(edge)
     # And one of that name that came after it gets its own.
     world.uids[api("b").ref] = "new"
-    assert world.follow(edge)[service("b")]["metadata"]["ownerReferences"][0]["uid"] == "new"
+    assert world.follow(edge)[service("b")].document()["metadata"]["ownerReferences"][0]["uid"] == "new"
 
 
 def test_the_autoscalers_floor_follows_the_calls_in_flight() -> None:
@@ -137,7 +137,7 @@ def test_the_autoscalers_floor_follows_the_calls_in_flight() -> None:
     world.objects.again()
     changed = [ref for ref in before if world.writer.objects[ref] is not before[ref]]
     assert [ref.kind for ref in changed] == ["HorizontalPodAutoscaler"]
-    assert world.writer.objects[changed[0]]["spec"]["minReplicas"] == 5
+    assert world.writer.objects[changed[0]].document()["spec"]["minReplicas"] == 5
 
 
 def test_what_could_not_be_made_is_told_of_its_owner() -> None:
@@ -189,7 +189,7 @@ def test_a_service_with_an_address_leads_to_the_gateways_pods() -> None:
     world.slices = slices("10.0.0.1")
     world.objects.again()
     before = dict(world.writer.objects)
-    assert [each["addresses"] for each in before[mirrored]["endpoints"]] == [["10.0.0.1"]]
+    assert [each["addresses"] for each in before[mirrored].document()["endpoints"]] == [["10.0.0.1"]]
     assert [ref for ref in before if ref.kind == "EndpointSlice"] == [mirrored]
     assert api("a").ref in world.writer.settled
 
