@@ -159,26 +159,35 @@ def made(cluster: Cluster, space: str, spec: dict[str, Any]) -> Tended:
 
 
 class Load:
-    """Calls from several callers, each with a connection of its own, one after another. `rest`: seconds in between."""
+    """Calls from several callers, each a connection, one after another, `rest` seconds in between. `keep`: as many as possible
+    over one connection for each caller, which all go to one pod."""
 
-    def __init__(self, tended: Tended, callers: int, path: str = "/", rest: float = 0.05) -> None:
+    def __init__(
+        self, tended: Tended, callers: int, path: str = "/", rest: float = 0.05, *, keep: bool = False
+    ) -> None:
         self._tended, self._callers, self._path, self._rest = tended, callers, path, rest
+        # Made once: what a client needs for TLS takes longer than a call.
+        self._limits = httpx.Limits(max_keepalive_connections=None if keep else 0)
         self._end = threading.Event()
         self._pool = ThreadPoolExecutor(callers)
         self.calls = 0
         self.failures: list[str] = []
 
     def _call(self) -> None:
-        while not self._end.wait(self._rest):
-            try:
-                host = {"host": f"api.{self._tended.space}"}
-                answer = httpx.get(f"{self._tended.base}{self._path}", headers=host, timeout=30, trust_env=False)
-            except httpx.HTTPError as error:
-                self.failures.append(repr(error))
-            else:
-                self.calls += 1
-                if answer.status_code != 200:
-                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+        with httpx.Client(limits=self._limits, timeout=30, trust_env=False) as client:
+            while not self._end.wait(self._rest):
+                self._one(client)
+
+    def _one(self, client: httpx.Client) -> None:
+        try:
+            host = {"host": f"api.{self._tended.space}"}
+            answer = client.get(f"{self._tended.base}{self._path}", headers=host)
+        except httpx.HTTPError as error:
+            self.failures.append(repr(error))
+        else:
+            self.calls += 1
+            if answer.status_code != 200:
+                self.failures.append(f"{answer.status_code} {answer.text[:200]}")
 
     def __enter__(self) -> Self:
         for _ in range(self._callers):
