@@ -113,15 +113,16 @@ class Operator:
     async def run(self) -> None:
         """Until SIGINT, SIGTERM or `stop`. Raises NoAccess, OSError, ValueError for what keeps it from starting."""
         options = self._options
-        with self._signals(), self._healthy():
+        with self._signals():
             # The lease has connections of its own: a thousand statuses to write must not delay a renewal.
             async with await Api.open(options.access) as api, await Api.open(options.access) as lease:
-                self._make(api, lease)
-                try:
-                    await self._serve()
-                finally:
-                    if self._xds is not None:
-                        await self._xds.stop()
+                with self._healthy():
+                    self._make(api, lease)
+                    try:
+                        await self._serve()
+                    finally:
+                        if self._xds is not None:
+                            await self._xds.stop()
 
     def _make(self, api: Api, lease: Api) -> None:
         options = self._options

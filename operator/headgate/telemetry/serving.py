@@ -91,7 +91,10 @@ def application(health: Health, registry: CollectorRegistry) -> WSGIApplication:
 @contextmanager
 def serving(host: str, port: int, health: Health, registry: CollectorRegistry) -> Iterator[int]:
     """Answer while this lasts; gives the port (0 takes a free one). Raises OSError for an address that can't be had."""
-    server = make_server(host, port, application(health, registry), _server(host), _Handler)
+    try:
+        server = make_server(host, port, application(health, registry), _server(host), _Handler)
+    except OSError as error:
+        raise OSError(error.errno, f"can't tell health and metrics at {host}:{port}: {error.strerror}") from error
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:
