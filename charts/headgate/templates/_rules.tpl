@@ -3,7 +3,7 @@ What the operator may do: exactly what it does. Each verb has its reason in the 
 and looks for what fails.
 */}}
 
-{{/* Wherever upstreams are looked at. */}}
+{{/* Wherever upstreams are looked at. What goes only with its gateway is deleted by the cluster, not by the operator. */}}
 {{- define "headgate.rules.objects" -}}
 - apiGroups: [headgate.dev]
   resources: [integrationgateways, upstreams, retrypolicies, circuitbreakers, ratelimits]
@@ -17,11 +17,14 @@ and looks for what fails.
     - ratelimits/status
   verbs: [patch]
 - apiGroups: [""]
-  resources: [services, serviceaccounts]
+  resources: [services]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
@@ -33,7 +36,7 @@ and looks for what fails.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, delete]
@@ -66,7 +69,7 @@ and looks for what fails.
   verbs: [get]
 {{- end }}
 
-{{/* In the release's namespace. */}}
+{{/* In the release's namespace, which is always among those above too. */}}
 {{- define "headgate.rules.own" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
@@ -78,9 +81,5 @@ and looks for what fails.
   verbs: [update]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [list, create, patch]
-# By these replicas find each other.
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [list, watch]
+  verbs: [create, patch]
 {{- end }}

@@ -111,7 +111,8 @@ class IdentityWriter:
 
         self._watches = [
             MetadataWatch(self._api, SECRETS, each, _held, self._changed, self._period, f"{LABEL}={VALUE}")
-            for each in self._scope.listed
+            # Where Secrets may not be read no gateway can be.
+            for each in self._scope.listed_data
         ]
         async with asyncio.TaskGroup() as group:
             for watch in self._watches:

@@ -9,25 +9,27 @@ from headgate.api.base import GROUP
 from headgate.api.kinds import KINDS
 from headgate.cli.checking.evidence import Right
 
-_ALL = ("get", "list", "watch", "create", "patch", "delete")
+_KEPT = ("get", "list", "watch", "create", "patch")
+_ALL = (*_KEPT, "delete")
 _PLURALS = tuple(kind.names.plural for kind in KINDS.values())
 Rule = tuple[str, tuple[str, ...], tuple[str, ...]]
 #: Group, resources and verbs, wherever upstreams are looked at.
 OBJECTS: tuple[Rule, ...] = (
     (GROUP, _PLURALS, ("list", "watch")),
     (GROUP, tuple(f"{each}/status" for each in _PLURALS), ("patch",)),
-    ("", ("services", "serviceaccounts"), _ALL),
-    ("apps", ("deployments",), _ALL),
+    ("", ("services",), _ALL),
+    ("", ("serviceaccounts",), _KEPT),
+    ("apps", ("deployments",), _KEPT),
     ("autoscaling", ("horizontalpodautoscalers",), _ALL),
     ("discovery.k8s.io", ("endpointslices",), _ALL),
     ("networking.k8s.io", ("networkpolicies",), _ALL),
-    ("policy", ("poddisruptionbudgets",), _ALL),
+    ("policy", ("poddisruptionbudgets",), _KEPT),
     ("", ("pods",), ("list", "delete")),
     ("events.k8s.io", ("events",), ("get", "create", "update")),
 )
 #: Wherever Secrets may be read.
 DATA: tuple[Rule, ...] = (
-    ("", ("secrets",), ("get", "list", "watch", "create", "patch")),
+    ("", ("secrets",), _KEPT),
     ("", ("configmaps",), ("get", "list", "watch")),
 )
 #: Of a whole cluster; of some namespaces.
@@ -37,8 +39,7 @@ NAMESPACE: tuple[Rule, ...] = (("", ("namespaces",), ("get",)),)
 OWN: tuple[tuple[Rule, str], ...] = (
     (("coordination.k8s.io", ("leases",), ("get", "update")), "headgate-operator"),
     (("", ("secrets",), ("update",)), "headgate-ca"),
-    (("", ("configmaps",), ("list", "create", "patch")), ""),
-    (("discovery.k8s.io", ("endpointslices",), ("list", "watch")), ""),
+    (("", ("configmaps",), ("create", "patch")), ""),
 )
 _CLUSTER: tuple[Rule, ...] = (
     ("apiextensions.k8s.io", ("customresourcedefinitions",), ("create", "patch")),
