@@ -102,7 +102,7 @@ providers: setup ## Generate docs/providers/ from the profiles in headgate/provi
 
 .PHONY: bench
 bench: setup ## Measure, and print the figures
-	PYTHONPATH=tests $(BIN)/python tests/bench/run.py
+	PYTHONPATH=tests:tools $(BIN)/python tests/bench/run.py
 
 .PHONY: lock
 lock: setup ## Renew requirements.lock after a change to pyproject.toml; versions stay
