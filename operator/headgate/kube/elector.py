@@ -47,10 +47,14 @@ _log = structlog.stdlib.get_logger("headgate.kube")
 _NOT_FOUND, _CONFLICT = 404, 409
 #: Seconds that one call may take.
 CALL = 2.0
+#: Seconds after which a write is tried again for which the right to write was too short. It may have been renewed meanwhile,
+#: and then nobody else would do it; if it was not, whoever writes is cancelled before that.
+ONCE_MORE = 1.0
 
 
 class NotLeading(Exception):
-    """Another replica may be writing now."""
+    """Another replica may be writing now. It does not mean that this one leads no longer: a write that takes longer than the
+    right to write had left is broken off though that was renewed meanwhile."""
 
 
 class WritersEnded(Exception):
@@ -176,6 +180,7 @@ class Elector:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - told by `run`, after the lease was given back
+            _log.exception("lease.writers_ended")
             self._failure = error
         self._inbox.put_nowait(Stop())
 

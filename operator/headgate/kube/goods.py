@@ -33,7 +33,7 @@ from pydantic import ValidationError
 from headgate.api.base import GROUP
 from headgate.api.kinds import KINDS
 from headgate.kube.client import Api, ApiProblem, Document
-from headgate.kube.elector import Leadership, NotLeading
+from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.pace import Pace
 from headgate.kube.reading import Seen
 from headgate.kube.resources import CONFIG_MAPS
@@ -131,7 +131,7 @@ class Goods:
     ) -> None:
         self._period, self._leading = period, False
         self._api, self._namespace, self._store, self._rest = api, namespace, store, rest
-        #: What the ConfigMaps hold, packed: a megabyte for ten thousand objects.
+        #: What the ConfigMaps hold, packed, while this replica leads: a megabyte for ten thousand objects.
         self._packed: dict[int, bytes] = {}
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
@@ -149,7 +149,7 @@ class Goods:
         """What was good of those objects that are declared otherwise now. `seen` gives what is declared. Raises ApiProblem
         where waiting may help."""
         try:
-            shards = await self._read()
+            shards = (await self._read()).values()
         except ApiProblem as problem:
             if problem.temporary:
                 raise
@@ -185,7 +185,8 @@ class Goods:
                 await asyncio.sleep(wait)
                 continue
             except NotLeading:
-                return await _forever()
+                await asyncio.sleep(ONCE_MORE)
+                continue
             pace.reset()
             if not self._more.is_set():
                 self._idle.set()
@@ -201,11 +202,11 @@ class Goods:
             if self._leading:
                 continue
             try:
-                await self._read()
+                shards = await self._read()
             except ApiProblem as problem:
                 _log.warning("kube.last_good_not_read", error=str(problem))
                 continue
-            for packed in list(self._packed.values()):
+            for packed in shards.values():
                 self._learn(await asyncio.to_thread(_lines, packed))
 
     def _learn(self, lines: Lines) -> None:
@@ -214,18 +215,18 @@ class Goods:
             if good is None or good.revision != found.revision:
                 self._adopted(good, found)
 
-    async def _read(self) -> list[bytes]:
-        """All ConfigMaps' content, and the known ones as `_packed`."""
+    async def _read(self) -> dict[str, bytes]:
+        """All ConfigMaps' content, by name."""
         found: dict[str, bytes] = {}
         async for page in self._api.pages(CONFIG_MAPS, self._namespace, labels=f"{LABEL}={VALUE}"):
             found.update((each["metadata"]["name"], _content(each)) for each in page.items)
-        self._packed = {shard: found[_name(shard)] for shard in range(SHARDS) if _name(shard) in found}
-        return list(found.values())
+        return found
 
     async def _compared(self) -> set[ObjectRef]:
         """What this replica has otherwise than the ConfigMaps. Of an object that is not as it should be, the leader before
         may have seen a later good version go by: that one counts."""
-        await self._read()
+        there = await self._read()
+        self._packed = {shard: there[_name(shard)] for shard in range(SHARDS) if _name(shard) in there}
         differing = set()
         goods = {good.ref: good for good in self._store.good_objects()}
         self._store.changed_goods()
@@ -345,8 +346,3 @@ def _later(one: str, other: str) -> bool:
     """Whether a revision is of a later generation."""
     first, second = one.partition("-")[0], other.partition("-")[0]
     return first.isdecimal() and second.isdecimal() and int(first) > int(second)
-
-
-async def _forever() -> None:
-    """Until cancelled: the right to write has ended, and whoever started this will see to it."""
-    await asyncio.Event().wait()

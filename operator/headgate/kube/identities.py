@@ -21,7 +21,7 @@ from headgate.infra.manifest import Owner, child_name
 from headgate.infra.settings import Identity
 from headgate.kube.children import LABEL, VALUE, There, applied, there
 from headgate.kube.client import Api, ApiProblem, Document, Refused
-from headgate.kube.elector import Leadership, NotLeading
+from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.metadata import MetadataWatch
 from headgate.kube.objects import HOPELESS, PERIOD, Outcome, Result, is_another, taken
 from headgate.kube.pace import Pace
@@ -144,7 +144,7 @@ class IdentityWriter:
             await self._issue(owner, held, leadership)
             self._issued[secret] = now
         except NotLeading:
-            return None
+            return ONCE_MORE
         except ApiProblem as problem:
             _log.warning("kube.identity_not_written", ref=str(secret), error=str(problem))
             if problem.temporary:

@@ -23,7 +23,7 @@ import structlog
 from headgate.infra.manifest import Manifest
 from headgate.kube.children import LABEL, VALUE, There, digest, there
 from headgate.kube.client import Api, ApiProblem, Document, Refused
-from headgate.kube.elector import Leadership, NotLeading
+from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.metadata import MetadataWatch
 from headgate.kube.pace import Pace
 from headgate.kube.reading import ref_of
@@ -162,7 +162,7 @@ class ObjectWriter:
                 return None
             return await self._apply(ref, manifest, found, leadership)
         except NotLeading:
-            return None
+            return ONCE_MORE
         except ApiProblem as problem:
             _log.warning("kube.object_not_written", ref=str(ref), error=str(problem))
             if problem.temporary:

@@ -14,7 +14,7 @@ import structlog
 
 from headgate.compile.status import Status
 from headgate.kube.client import Api, ApiProblem, Refused
-from headgate.kube.elector import Leadership, NotLeading
+from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.pace import Pace
 from headgate.kube.reading import Seen, said
 from headgate.kube.resources import OURS
@@ -113,7 +113,7 @@ class StatusWriter:
             async with leadership.write():
                 answer = await self._api.apply(resource, document, subresource="status")
         except NotLeading:
-            return None
+            return ONCE_MORE
         except ApiProblem as problem:
             return self._failed(ref, problem)
         self.counts.writes += 1

@@ -1,6 +1,8 @@
 """Things to be brought in order, by key: each by one worker at a time, again when it was asked for meanwhile, later when it
 failed. Level-triggered: a key says that something may have to be done, and whoever does it looks at what that is.
 
+An exception that gets through is a bug, and costs the key that it came of: it is logged, and the key's turn comes again later.
+
 One event loop. Outside of `run` nothing is remembered.
 """
 
@@ -10,7 +12,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
+import structlog
+
+_log = structlog.stdlib.get_logger("headgate.kube")
 K = TypeVar("K", bound=Hashable)
+#: Seconds until a key is looked at again that ended in an exception.
+BROKEN = 60.0
 
 
 class Work(Generic[K]):
@@ -83,6 +90,9 @@ class Work(Generic[K]):
             self._busy.add(key)
             try:
                 again = await do(key)
+            except Exception:  # noqa: BLE001 - a bug costs one object, not all of them
+                _log.exception("kube.work_failed", key=str(key))
+                again = BROKEN
             finally:
                 self._busy.discard(key)
             if key in self._again:

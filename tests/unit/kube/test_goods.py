@@ -247,6 +247,18 @@ async def test_a_write_that_fails_is_done_later(server: FakeApiServer, api: Api)
         await until(lambda: kept(server), "it is kept")
 
 
+async def test_a_write_that_the_right_was_too_short_for_is_made_when_it_was_renewed(
+    server: FakeApiServer, api: Api
+) -> None:
+    world, rights = World(), iter([0.0])
+    world.declare("a")
+    task = asyncio.create_task(Goods(api, NAMESPACE, world.store).run(Leadership(lambda: next(rights, 1e9))))
+    await until(lambda: kept(server), "it is kept")
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 def test_what_has_no_room_is_left_out_the_longest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROOM", 1500)
     every = [line(good(f"u{n}", hostname=f"h{n}.example.com")) for n in range(5)]

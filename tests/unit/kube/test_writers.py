@@ -147,6 +147,22 @@ async def test_without_the_right_to_write_nothing_is_sent(server: FakeApiServer,
     assert {each.split()[0] for each in server.requests} == {"GET"}
 
 
+async def test_a_write_that_the_right_was_too_short_for_is_made_when_it_was_renewed(
+    server: FakeApiServer, api: Api, cluster: Cluster
+) -> None:
+    owner = await put(api, upstream("team", "a"))
+    statuses, objects = StatusWriter(api, cluster.seen), ObjectWriter(api, ["Service"])
+    statuses.want({ref("a"): status("one")})
+    objects.want(wanted([service(owner, "s")]))
+
+    def renewed() -> Leadership:
+        rights = iter([0.0])
+        return Leadership(lambda: next(rights, 1e9))
+
+    async with at_work(lambda: statuses.run(renewed())), at_work(lambda: objects.run(renewed())):
+        await until(lambda: statuses.counts.writes == 1 and objects.outcomes, "both are written")
+
+
 def service(owner: Document, name: str, target: str = "gateway.example.com") -> Document:
     meta = {key: owner["metadata"][key] for key in ("name", "uid")}
     reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], **meta}
@@ -267,6 +283,22 @@ async def test_events_that_are_too_many_are_dropped(api: Api, monkeypatch: pytes
         for number in range(5):
             writer.tell(Happening(ref("a"), "", "Reason", str(number)))
         assert writer.dropped == 2
+
+
+async def test_a_bug_that_one_object_finds_costs_that_object_and_not_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.kube.work.BROKEN", 0.01)
+    work: Work[str] = Work()
+    done: list[str] = []
+
+    async def do(key: str) -> float | None:
+        done.append(key)
+        if done.count("bad") == 1 and key == "bad":
+            raise KeyError("a bug")
+        return None
+
+    async with at_work(lambda: work.run(do, 1, first=["bad", "good"])):
+        await until(lambda: len(done) == 3, "it is tried once more")
+    assert done == ["bad", "good", "bad"]
 
 
 async def test_work_is_done_by_one_at_a_time_and_again_when_asked_for_meanwhile() -> None:
