@@ -67,6 +67,8 @@ class SharedAuthority:
         self._source = SecretFiles(api, keeping.namespace, keeping.given) if keeping.given else None
         self._storage = Memory()
         self._kept: Kept | None = None
+        #: From reading until that is taken in: or what was read before a write would be taken in after it.
+        self._turn = asyncio.Lock()
         self._authority: CertificateAuthority | None = None
 
     @property
@@ -95,38 +97,48 @@ class SharedAuthority:
                 kept = await self._secret.read()
                 if kept is None or SIGNER not in kept.files:
                     await self._make(kept)
-                    continue
+                elif await self._opens(kept):
+                    return self.authority
             except ApiProblem as problem:
                 if not problem.temporary and not _beaten(problem):
                     raise AuthorityProblem(f"{self._secret}: {problem}") from problem
                 _log.warning("authority.not_read", error=str(problem))
                 await asyncio.sleep(pace.wait(problem))
-                continue
-            self._storage.files = kept.files
-            try:
-                self._authority, self._kept = self._opened(self._storage), kept
-            except ValueError as error:
-                message = f"{self._secret} is damaged ({error}): delete it, and another one is made"
-                raise AuthorityProblem(message) from error
-            return self._authority
+
+    async def _opens(self, kept: Kept) -> bool:
+        """Go by what was read; False for an authority that has run out while no operator was there to see to it, which is made
+        anew: nobody is trusted by it any more."""
+        self._storage.files = kept.files
+        try:
+            authority = self._opened(self._storage)
+        except ValueError as error:
+            message = f"{self._secret} is damaged ({error}): delete it, and another one is made"
+            raise AuthorityProblem(message) from error
+        if authority.expires <= self._clock():
+            _log.warning("authority.run_out", secret=str(self._secret), ended=authority.expires.isoformat())
+            await self._make(kept)
+            return False
+        self._authority, self._kept = authority, kept
+        return True
 
     async def follow(self) -> None:
         """Take in what another replica changed, until cancelled."""
         while True:
             await asyncio.sleep(self._keeping.poll)
             try:
-                kept = await self._secret.read()
+                async with self._turn:
+                    kept = await self._secret.read()
+                    if kept is not None:
+                        self._adopt(kept)
             except ApiProblem as problem:
                 _log.warning("authority.not_read", error=str(problem))
-            else:
-                if kept is not None:
-                    self._adopt(kept)
 
     async def run(self, leadership: Leadership) -> None:
         """Rotate it, and put it back where it was deleted, while this replica leads."""
         while True:
             try:
-                await self._tend(leadership)
+                async with self._turn:
+                    await self._tend(leadership)
             except NotLeading:
                 pass
             except ApiProblem as problem:
@@ -202,9 +214,13 @@ class SharedAuthority:
             files = {SIGNER: given}
         storage = Memory(files)
         try:
-            self._opened(storage)
+            made = self._opened(storage)
         except ValueError as error:
             raise AuthorityProblem(f"{self._source}: {error}") from error
+        if made.expires <= self._clock():
+            _log.warning("authority.waiting", secret=str(self._source), ran_out=made.expires.isoformat())
+            await asyncio.sleep(min(self._keeping.poll, 5.0))
+            return
         await self._secret.write(empty, storage.files, empty.notes if empty else {})
         _log.info("authority.made", secret=str(self._secret))
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 from headgate.app.authority import Keeping, SharedAuthority
 from headgate.app.leading import Duty
 from headgate.app.objects import KINDS, Installation, Objects
+from headgate.app.renewing import renew
 from headgate.infra.settings import InfraSettings, OperatorPods
 from headgate.kube.client import Api
 from headgate.kube.endpoints import GatewayEndpoints
@@ -115,5 +116,5 @@ class Fleets:
 
     def _rotated(self) -> None:
         if self._tls is not None:
-            self._tls.renew()
+            renew(self._tls)
         self._identities.refresh()

@@ -14,7 +14,7 @@ import contextlib
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -27,6 +27,7 @@ from headgate.app.leading import Duty, lead
 from headgate.app.measuring import measure_engine, measure_kube, measure_replicas, measure_xds
 from headgate.app.memory import settle
 from headgate.app.probing import Probing
+from headgate.app.renewing import keep_renewed
 from headgate.app.tasks import BackgroundEnded, forever
 from headgate.app.tending import Around, Tending
 from headgate.control.election import Timings
@@ -196,7 +197,7 @@ class Operator:
                 self.ports = await xds.start(self._options.xds)
                 group.create_task(forever("engine", engine.run))
                 engine.wake()
-                group.create_task(forever("certificates", self._renew))
+                group.create_task(forever("certificates", partial(keep_renewed, self._tls)))
                 group.create_task(self._campaign(end))
                 self.health.done(SERVING)
                 self.ready.set()
@@ -315,16 +316,6 @@ class Operator:
     def _look(self, outlook: Outlook) -> None:
         self._happenings.look(outlook.statuses)
         self._statuses.want(outlook.statuses)
-
-    async def _renew(self) -> None:
-        """The xDS port's own certificate, when it is time by the wall clock."""
-        while True:
-            due = (self._tls.current.credential.renew_at - datetime.now(UTC)).total_seconds()
-            if due > 0:
-                await asyncio.sleep(min(due, 60.0))
-                continue
-            self._tls.renew()
-            _log.info("operator.certificate_renewed")
 
     @contextlib.contextmanager
     def _healthy(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from headgate.app.engine import Engine, Outlook
 from headgate.app.fleet import Fleet
 from headgate.app.ledger import Ledger
 from headgate.app.probing import Probing
+from headgate.app.renewing import keep_renewed
 from headgate.app.tasks import BackgroundEnded, forever
 from headgate.files.folder import Folder, World
 from headgate.files.objects import Item
@@ -159,7 +160,7 @@ class Standalone:
                     ("watch", watch.run),
                     ("folder", lambda: self._source.follow(watch)),
                     ("fleet", self._fleet.run),
-                    ("certificates", self._renew),
+                    ("certificates", lambda: keep_renewed(self._tls, self._fleet.renew_identities)),
                     *([("probes", self._probing.run)] if self._probing else []),
                 ):
                     group.create_task(forever(name, task))
@@ -242,17 +243,6 @@ class Standalone:
             if not self._outlook.answers.settled(key) or not await _accepts(gateway.listener):
                 return False
         return True
-
-    async def _renew(self) -> None:
-        """Certificates, when it is time by the wall clock: a machine that slept finds out within a minute."""
-        while True:
-            due = (self._tls.current.credential.renew_at - datetime.now(UTC)).total_seconds()
-            if due > 0:
-                await asyncio.sleep(min(due, 60.0))
-                continue
-            self._tls.renew()
-            self._fleet.renew_identities()
-            _log.info("run.certificates_renewed")
 
     async def _end(self) -> None:
         await self._stopping.wait()

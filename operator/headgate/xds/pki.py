@@ -239,6 +239,8 @@ class CertificateAuthority:
         key = ec.generate_private_key(ec.SECP256R1())
         now = self._clock()
         begin, end = now - _SKEW, min(now + self._leaf_lifetime, self.expires)
+        if end <= now:
+            raise ValueError(f"the root that signs has run out, at {self.expires.isoformat()}")
         issuer = self._signer
         alternatives = [
             *(x509.UniformResourceIdentifier(uri) for uri in uris),
@@ -268,7 +270,8 @@ class ServerMaterial:
 
 
 class ServerTls:
-    """The server's certificate and the roots it checks clients against; replaced as a whole, so any thread may read it."""
+    """The server's certificate and the roots it checks clients against; replaced as a whole, so any thread may read it. It
+    can't be made, nor renewed, with a root that has run out: ValueError."""
 
     def __init__(self, authority: CertificateAuthority, names: Iterable[str] = ()) -> None:
         self._authority = authority

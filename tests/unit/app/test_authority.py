@@ -129,6 +129,28 @@ async def test_deleted_by_hand_it_comes_back_as_it_was(server: FakeApiServer, ap
     assert (await SharedAuthority(api, QUICK).load()).roots_pem == roots
 
 
+async def test_one_that_ran_out_while_nobody_looked_is_made_anew(server: FakeApiServer, api: Api) -> None:
+    clock = Clock()
+    old = (await SharedAuthority(api, QUICK, clock=clock).load()).roots_pem
+    clock.now += QUICK.root_lifetime + dt.timedelta(days=1)
+    anew = await asyncio.gather(*(SharedAuthority(api, QUICK, clock=clock).load() for _ in range(3)))
+    (roots,) = {each.roots_pem for each in anew}
+    assert roots != old
+    assert anew[0].server().not_after > clock.now
+
+
+async def test_what_was_read_before_a_step_is_not_taken_in_after_it(server: FakeApiServer, api: Api) -> None:
+    clock, told = Clock(), list[bytes]()
+    one = SharedAuthority(api, QUICK, lambda: told.append(one.authority.roots_pem), clock)
+    await one.load()
+    async with at_work(one, leads=one):
+        clock.now += dt.timedelta(days=20)
+        await until(lambda: one.authority.rotating, "a next root")
+        count = len(server.requests)
+        await until(lambda: len(server.requests) > count + 20, "looked at again and again")
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("rsa_key", [False, True])
 async def test_somebody_elses_ca(server: FakeApiServer, api: Api, rsa_key: bool) -> None:
     clock = Clock()
