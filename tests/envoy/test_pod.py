@@ -135,6 +135,26 @@ def test_a_drain_waits_for_calls_in_flight_and_serves_those_that_still_come(prov
         assert plane.envoy.stop() == 0
 
 
+def test_a_drain_waits_for_connections_that_are_kept_until_they_are_called_by_or_forgotten(
+    provider: FakeServer,
+) -> None:
+    """One that is closed between two calls costs nobody anything; one that a call is under way on costs that call."""
+    with PodPlane(provider, Drain(least=0, silence=60, most=90)) as plane, ThreadPoolExecutor() as beside:
+        assert "connection" not in plane.call("demo/api").headers
+        plane.wait_until(lambda: plane.stat("http.headgate.downstream_cx_active") == 1, "only that one to be left")
+        drain = beside.submit(plane.ask, plane.life.drain_path, 90)
+        plane.wait_until(plane.drains, "the drain to begin")
+        began = time.monotonic()
+        plane.wait_until(lambda: time.monotonic() > began + 2.5, "time to pass")
+        assert not drain.done()
+        assert plane.call("demo/api").headers["connection"] == "close"
+        assert drain.result(10).text.startswith("drained after ")
+    with PodPlane(provider, Drain(least=0, silence=2, most=90)) as plane:
+        plane.call("demo/api")
+        assert plane.ask(plane.life.drain_path).text == "drained after 2 s\n"
+        assert plane.stat("http.headgate.downstream_cx_active") == 1
+
+
 def test_a_drain_takes_its_least_time_and_no_more_than_its_most(provider: FakeServer) -> None:
     provider.on("/never", hang())
     with PodPlane(provider, Drain(least=1, most=3)) as plane, ThreadPoolExecutor() as beside:

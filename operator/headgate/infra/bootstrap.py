@@ -3,8 +3,9 @@
 Envoy ends at once when it is told to (SIGTERM), and the official image has neither a shell nor curl for a hook to run. So
 the proxy drains itself: a small listener of its own (`POD_PORT`) takes the kubelet's `preStop` call, and a Lua filter there
 asks the admin interface to drain (from then on answers close their connections, while new ones are still taken), waits
-until no call is in flight, and only then answers. The admin interface listens on an abstract unix socket: reachable within
-the pod, on no port and with no file, so that the root file system stays read-only and there is no volume to write to.
+until no call is in flight and no connection is left that one could come by, and only then answers. The admin interface
+listens on an abstract unix socket: reachable within the pod, on no port and with no file, so that the root file system
+stays read-only and there is no volume to write to.
 
 The drain's path holds a token made from the gateway's uid: who may not read the gateway or its pods does not know it, and
 the NetworkPolicy lets nobody at that port. A proxy that was drained and not ended is found not to live and started again.
@@ -28,8 +29,9 @@ LIVE_PATH: Final = "/live"
 #: Abstract unix sockets: a name in the pod's network namespace.
 ADMIN_SOCKET, PAUSE_SOCKET = "@headgate-admin", "@headgate-pause"
 _ADMIN, _PAUSE = "headgate_pod_admin", "headgate_pod_pause"
-#: Calls in flight on the gateway's listener (`stat_prefix` headgate). The admin interface and this listener count apart.
-_CALLS: Final = "/stats?filter=^http%5C.headgate%5C.downstream_rq_active$"
+#: Calls in flight and connections on the gateway's listener (`stat_prefix` headgate). The admin interface and this listener
+#: count apart.
+_OPEN: Final = "/stats?filter=^http%5C.headgate%5C.downstream_%28rq%7Ccx%29_active$"
 _PAUSE_SECONDS: Final = 0.5
 #: How soon Envoy looks for an operator that comes back. Its own longest wait would be half a minute.
 _RECONNECT: Final = {"base_interval": "0.5s", "max_interval": "2s"}
@@ -142,8 +144,10 @@ def _pipe(name: str, path: str) -> dict[str, Any]:
 
 
 def _script(life: PodLife) -> str:
-    names = {"DRAIN_PATH": life.drain_path, "ADMIN": _ADMIN, "PAUSE": _PAUSE, "CALLS": _CALLS}
-    numbers = {"PAUSE_SECONDS": _PAUSE_SECONDS, "LEAST": life.drain.least, "MOST": life.drain.most}
+    names = {"DRAIN_PATH": life.drain_path, "ADMIN": _ADMIN, "PAUSE": _PAUSE, "OPEN": _OPEN}
+    drain = life.drain
+    seconds = {"LEAST": drain.least, "SILENCE": drain.silence, "MOST": drain.most}
+    numbers = {"PAUSE_SECONDS": _PAUSE_SECONDS, **seconds}
     texts = [f'local {name} = "{value}"' for name, value in names.items()]
     return "\n".join([*texts, *(f"local {name} = {value}" for name, value in numbers.items()), _source()])
 

@@ -1,6 +1,6 @@
 -- Ends a proxy's work in good order, inside the proxy itself: the kubelet asks for it before it ends the pod, and is
--- answered when the proxy may go. Before this file stand: DRAIN_PATH, ADMIN and PAUSE (clusters), CALLS (where the admin
--- interface tells the number of calls in flight), PAUSE_SECONDS, LEAST and MOST (seconds).
+-- answered when the proxy may go. Before this file stand: DRAIN_PATH, ADMIN and PAUSE (clusters), OPEN (where the admin
+-- interface tells the numbers of calls in flight and of connections), PAUSE_SECONDS, LEAST, SILENCE and MOST (seconds).
 
 local function ask(handle, method, path)
   local headers = {[":method"] = method, [":path"] = path, [":authority"] = "admin"}
@@ -8,9 +8,13 @@ local function ask(handle, method, path)
   return body or ""
 end
 
--- A number that can't be read counts as calls in flight: then the longest drain decides.
-local function idle(handle)
-  return ask(handle, "GET", CALLS):match(": (%d+)") == "0"
+-- Whether nobody can miss the proxy any more. A kept connection without a call may have its next one in the very moment in
+-- which the proxy ends, and nothing closes it before; so it is waited for that call, whose answer closes it, or for the caller
+-- to give it up. After SILENCE it is taken for forgotten. A number that can't be read counts as calls in flight: then the
+-- longest drain decides.
+local function done(handle, waited)
+  local open = ask(handle, "GET", OPEN)
+  return open:match("rq_active: (%d+)") == "0" and (waited >= SILENCE or open:match("cx_active: (%d+)") == "0")
 end
 
 -- What is answered late by design: Lua can't sleep.
@@ -30,7 +34,7 @@ function envoy_on_request(handle)
   repeat
     pause(handle)
     waited = waited + PAUSE_SECONDS
-  until waited >= MOST or (waited >= LEAST and idle(handle))
+  until waited >= MOST or (waited >= LEAST and done(handle, waited))
   -- If it is not ended now it shall be found not to live.
   ask(handle, "POST", "/healthcheck/fail")
   handle:respond({[":status"] = "200"}, "drained after " .. waited .. " s\n")

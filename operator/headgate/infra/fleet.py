@@ -59,7 +59,7 @@ def _drain(fleet: Fleet, usual: Drain) -> Drain:
         least = usual.least if most is None else min(usual.least, most)
     if most is None:
         most = max(usual.most, least)
-    return Drain(least, most, usual.spare)
+    return replace(usual, least=least, most=most)
 
 
 def _seconds(millis: int | None) -> int | None:

@@ -69,11 +69,14 @@ class Scaling:
 @dataclass(frozen=True, slots=True)
 class Drain:
     """Seconds. How a proxy ends: it goes on serving, asks its callers to come by another connection, and goes when no
-    call is in flight."""
+    call is in flight and no connection is kept."""
 
     #: At least so long: it takes moments until every node knows that no new connection is to come here. Envoy Gateway
     #: waits as long.
     least: int = 10
+    #: At most so long for connections without a call. Who keeps one hears with the next answer that it is to be another one;
+    #: most clients give up one that they don't use sooner than this.
+    silence: int = 30
     #: At most so long, for long streams. The silence that ends a stream (`compile.defaults.STREAM_IDLE`) is as long.
     most: int = 300
     #: After that, for Envoy to end and for the kubelet to see it.
