@@ -22,7 +22,6 @@ import pytest
 from cluster.build import API_SERVER, unbuilt
 from harness import launch, rights
 from harness.envoy import Envoy, short_directory
-from harness.hooked import environment
 from harness.operated import Objects, Replica, proxy
 from harness.ports import free_port
 from harness.require import require
@@ -75,13 +74,12 @@ class Stage:
     async def start(self, *more: str) -> None:
         """An operator, after the one before."""
         self.stop()
-        values = [value.format(shop=self.shop) for value in MODES[self.mode]]
-        only = (
-            [f"--namespace={each}" for each in (self.home, self.shop)] if "namespaces" in "".join(values)[:10] else []
+        option = {"all namespaces": "", "some": "--namespace", "Secrets of some": "--secrets-namespace"}[self.mode]
+        only = [f"{option}={each}" for each in (self.home, self.shop)] if option else []
+        usual = ("--relist=4s", "--no-probes")
+        self.replica = Replica(
+            self.kubeconfig, self.directory, self.home, *usual, *only, *more, command=HURRIED, everywhere=True
         )
-        if "secretNamespaces" in "".join(values):
-            only = [f"--secrets-namespace={each}" for each in (self.home, self.shop)]
-        self.replica = Operator(self.kubeconfig, self.directory, self.home, [*only, *more])
         await asyncio.to_thread(self.replica.start)
 
     def stop(self) -> None:
@@ -108,34 +106,6 @@ class Stage:
         return reason
 
 
-class Operator(Replica):
-    """One that is in a hurry, and looks for other replicas as it would in a cluster."""
-
-    def __init__(self, kubeconfig: Path, directory: Path, home: str, more: list[str]) -> None:
-        super().__init__(kubeconfig, directory, home)
-        self._arguments = [
-            *HURRIED,
-            "operator",
-            f"--kubeconfig={kubeconfig}",
-            f"--xds-address=127.0.0.1:{self.port}",
-            "--health-address=",
-            f"--operator-namespace={home}",
-            "--relist=4s",
-            "--no-probes",
-            "--log-level=info",
-            *more,
-        ]
-        self._environment = environment()
-
-    def start(self) -> Operator:
-        from harness.child import Child
-
-        self.log.unlink(missing_ok=True)
-        variables = launch.environment({}, {"POD_NAME": self.name, **self._environment})
-        self._child = Child(self._arguments, self.log, environment=variables)
-        return self
-
-
 @asynccontextmanager
 async def stage(audited: Audited, mode: str) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
@@ -144,7 +114,8 @@ async def stage(audited: Audited, mode: str) -> AsyncIterator[Stage]:
         home, shop = f"home-{mark}", f"shop-{mark}"
         for name in (home, shop):
             await asyncio.to_thread(
-                audited.apply,
+                rights.apply,
+                audited.server,
                 {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"tier": "a"}}},
             )
         values = [value.format(shop=shop) for value in MODES[mode]]
@@ -153,8 +124,8 @@ async def stage(audited: Audited, mode: str) -> AsyncIterator[Stage]:
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": own}
         # Empty, as somebody may put it there who gives no right to create one.
         authority = {"apiVersion": "v1", "kind": "Secret", "metadata": {**own, "name": "headgate-ca"}}
-        await asyncio.to_thread(audited.apply, *roles, lease, authority)
-        kubeconfig = await asyncio.to_thread(audited.account, home, directory)
+        await asyncio.to_thread(rights.apply, audited.server, *roles, lease, authority)
+        kubeconfig = await asyncio.to_thread(rights.account, audited.server, home, directory)
         found = Stage(audited, directory, mode, home, shop, roles, kubeconfig, Objects(audited.server, shop), stack)
         try:
             yield found

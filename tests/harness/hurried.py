@@ -9,20 +9,19 @@ from headgate.app import healing, tending
 from headgate.control.healing import Limits
 
 LIMITS = Limits(patience=1.0, overall=1.0, first=1.0, longest=5.0, recovery=2.0, look=0.5)
+_healer: Any = healing.Healer
 
 
-class HurriedHealer(healing.Healer):
-    """With limits of its own."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given[:5], limits=LIMITS)
+def _hurried(*given: Any) -> Any:
+    """With limits of its own, in the place of the last that is given."""
+    return _healer(*given[:-1], LIMITS)
 
 
 def main() -> None:
     """As `headgate`."""
     from headgate.cli import main as headgate
 
-    with mock.patch.object(tending, "Healer", HurriedHealer):
+    with mock.patch.object(tending, "Healer", _hurried):
         headgate()
 
 

@@ -6,15 +6,16 @@ import asyncio
 import base64
 import http.server
 import json
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from cluster import ApiServer
-from harness import launch
+from harness import hooked, launch
 from harness.child import Child
 from harness.envoy import Envoy, give_identity
 from harness.kube import until
@@ -30,20 +31,30 @@ _LEADS = '"phase": "leading"'
 class Replica:
     """One process of the operator. Use as a context manager."""
 
-    def __init__(self, kubeconfig: Path, directory: Path, namespace: str, *more: str, name: str = "one") -> None:
-        """The namespace is the operator's own and the only one that it looks at. `more`: further options."""
+    def __init__(
+        self,
+        kubeconfig: Path,
+        directory: Path,
+        namespace: str,
+        *more: str,
+        name: str = "one",
+        command: Sequence[str] = (),
+        everywhere: bool = False,
+    ) -> None:
+        """The namespace is the operator's own and, unless it looks `everywhere`, the first that it looks at. `more`: further
+        options. `command`: how it is started, by a module of the harness's."""
         self.others: tuple[Replica, ...] = ()
         self.directory, self.name = directory, name
         self.log = directory / f"{name}.log"
         self.port = free_port()
         self._arguments = [
-            *launch.command(),
+            *(command or launch.command()),
             "operator",
             f"--kubeconfig={kubeconfig}",
             f"--xds-address=127.0.0.1:{self.port}",
             "--health-address=",
             f"--operator-namespace={namespace}",
-            f"--namespace={namespace}",
+            *([] if everywhere else [f"--namespace={namespace}"]),
             *more,
         ]
         self._child: Child | None = None
@@ -53,7 +64,9 @@ class Replica:
         self.log.unlink(missing_ok=True)
         others = (f"--replica={each.name}=127.0.0.1:{each.port}" for each in self.others)
         self._child = Child(
-            [*self._arguments, *others], self.log, environment=launch.environment({}, {"POD_NAME": self.name})
+            [*self._arguments, *others],
+            self.log,
+            environment=launch.environment({}, {"POD_NAME": self.name, **hooked.environment()}),
         )
         return self
 
@@ -90,6 +103,11 @@ class Replica:
         """In good order. Safe to call twice."""
         if self._child is not None:
             self._child.stop()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it this; it is not waited for."""
+        assert self._child is not None
+        os.kill(self._child.pid, number)
 
     def kill(self) -> None:
         """A crash."""

@@ -83,6 +83,25 @@ def without(documents: Iterable[Document], right: Right) -> list[Document]:
     return thinned
 
 
+def apply(server: ApiServer, *documents: Document) -> None:
+    """As the administrator."""
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+    server.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", given=whole)
+
+
+def account(server: ApiServer, namespace: str, directory: Path) -> Path:
+    """The operator's service account in that namespace, made if need be; a kubeconfig that has its token and nothing else."""
+    meta = {"name": ACCOUNT, "namespace": namespace}
+    apply(server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
+    token = server.kubectl("create", "token", ACCOUNT, f"--namespace={namespace}", "--duration=2h").strip()
+    document = json.loads(server.kubeconfig.read_text("utf-8"))
+    document["users"] = [{**each, "user": {"token": token}} for each in document["users"]]
+    path = directory / "operator.kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(document))
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call to the API server as it was audited. `role`: by which it was allowed; "" for one that is not ours, or none."""
@@ -113,23 +132,6 @@ class Audited:
             server.stop()
             raise
         return cls(server, log)
-
-    def apply(self, *documents: Document) -> None:
-        """As the administrator."""
-        whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
-        self.server.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", given=whole)
-
-    def account(self, namespace: str, directory: Path) -> Path:
-        """The operator's service account in that namespace, made if need be; a kubeconfig that has its token and nothing else."""
-        meta = {"name": ACCOUNT, "namespace": namespace}
-        self.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
-        token = self.server.kubectl("create", "token", ACCOUNT, f"--namespace={namespace}", "--duration=2h").strip()
-        document = json.loads(self.server.kubeconfig.read_text("utf-8"))
-        document["users"] = [{**each, "user": {"token": token}} for each in document["users"]]
-        path = directory / "operator.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(document))
-        return path
 
     def calls(self, namespace: str) -> list[Call]:
         """What the operator of that namespace has asked for so far, oldest first."""
