@@ -155,6 +155,8 @@ class Engine:
             self._render_memos.pop(key, None)
         self._published &= plan.gateways.keys()
         self._failures = {key: failures for key, failures in self._failures.items() if key in plan.gateways}
+        # The proxies first: whoever follows the Plan may look at all of ten thousand upstreams.
+        await asyncio.sleep(0)
         self.plan = plan
         self._on_plan(plan)
 

@@ -52,6 +52,7 @@ class DataSource:
         ]
         #: Wanted, and the version that the Store has; None: it is not there, or not to be read. "": not looked at yet.
         self._held: dict[ObjectRef, str | None] = {}
+        self._references: Iterable[ObjectRef] = ()
         self._reading: dict[ObjectRef, asyncio.Task[None]] = {}
         self._again: set[ObjectRef] = set()
         self._work = asyncio.Semaphore(READERS)
@@ -91,8 +92,12 @@ class DataSource:
                 task.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
 
-    def want(self, references: Iterable[ObjectRef]) -> bool:
-        """These are referred to, and no others. Whether all of them have been looked at."""
+    def want(self, references: frozenset[ObjectRef]) -> bool:
+        """These are referred to, and no others. Whether all of them have been looked at. The very same as last time cost
+        nothing."""
+        if references is self._references:
+            return self._settled.is_set()
+        self._references = references
         wanted = {ref for ref in references if ref.kind in DATA}
         for ref in self._held.keys() - wanted:
             del self._held[ref]
