@@ -159,7 +159,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = PAGE
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    settings.networking.error_backoffs = (1, 2, 4)
+    # Also how soon a server that was away is found again.
+    settings.networking.error_backoffs = (1, 2, 2)
     settings.queueing.idle_timeout = 1  # a task is kept for each object that long
     settings.persistence.consistency_timeout = 0
     return settings

@@ -11,7 +11,7 @@ from fakes.apiserver import FakeApiServer
 from harness.kube import secret, upstream
 from headgate.kube.access import Access, NoAccess, bearer
 from headgate.kube.client import Api, Refused, Unreachable
-from headgate.kube.pace import Pace
+from headgate.kube.pace import AWAY, Pace
 from headgate.kube.reading import data, seen, status
 from headgate.kube.resources import CONFIG_MAPS, NAMESPACES, OURS, SECRETS
 from headgate.model.refs import ObjectRef
@@ -90,6 +90,15 @@ def test_pace_doubles_and_heeds_the_server() -> None:
     assert pace.wait(Refused(429, retry_after=60.0)) == 60.0
     pace.reset()
     assert pace.wait() <= 1.0
+
+
+def test_a_server_that_does_not_answer_is_asked_again_soon() -> None:
+    """However long it was away: what was changed at its return is not to wait for half a minute."""
+    pace = Pace()
+    waits = [pace.wait(Unreachable("nobody there")) for _ in range(20)]
+    assert waits[0] <= 0.5
+    assert max(waits) <= AWAY
+    assert sum(waits[10:]) >= 10 * AWAY / 2
 
 
 def test_revision_changes_with_what_compile_sees() -> None:
