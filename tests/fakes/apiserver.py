@@ -260,8 +260,9 @@ def _discovery(path: str) -> Document | None:
 
 def _selected(document: Document, request: web.Request) -> bool:
     selector = request.query.get("labelSelector", "")
-    label, _, value = selector.partition("=")
-    return not selector or document["metadata"].get("labels", {}).get(label) == value
+    wanted = dict(each.split("=", 1) for each in selector.split(",")) if selector else {}
+    labels: dict[str, str] = document["metadata"].get("labels", {})
+    return wanted.items() <= labels.items()
 
 
 def _shown(document: Document, request: web.Request) -> Document:

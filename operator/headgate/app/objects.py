@@ -4,6 +4,9 @@
 manifest is made anew only where what goes into it is another, and handed on as the very same object where its content is the
 same: an edit of one upstream of 10,000 makes one manifest, and none is sent but what differs.
 
+A name that two want is the gateway's before any upstream's; the other one is told that it is taken. What can't be made for a bug
+is logged, and costs its owner alone: what was made of it before stays.
+
 Of a gateway or an upstream that is declared, and of which the Plan has nothing to serve (it is broken, and no version before it
 is known), nothing is wanted and nothing removed. One event loop.
 """
@@ -12,8 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+
+import structlog
 
 from headgate.envoy.listener import READY_PATH
 from headgate.infra.endpoints import Slice, upstream_endpoints
@@ -32,6 +38,7 @@ from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 from headgate.xds.bootstrap import NodeBootstrap, render
 
+_log = structlog.stdlib.get_logger("headgate.operator")
 #: What an ObjectWriter is to write. Secrets are not among them: identities have a writer of their own, and nothing that is not
 #: wanted at some moment may take one away.
 KINDS = (*(kind for kind in GATEWAY_KINDS if kind != "Secret"), "EndpointSlice")
@@ -50,10 +57,12 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What was made, and what went into it: compared by identity first, which is what most of it is."""
+    """What was made, and what went into it: compared by identity first, which is what most of it is. `whole`: it is all that is
+    wanted, and not what a bug has left."""
 
     inputs: tuple[object, ...]
     manifests: tuple[Manifest, ...]
+    whole: bool = True
 
 
 class Objects:
@@ -74,6 +83,7 @@ class Objects:
         self._endpoints = endpoints
         self._made: dict[ObjectRef, _Made] = {}
         self._owners: dict[ObjectRef, ObjectRef] = {}
+        self._clashes: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self._settled: Mapping[ObjectRef, str] = {}
         self._failed: set[ObjectRef] = set()
         self._reports: ObjectReports | None = MappingProxyType({})
@@ -97,24 +107,23 @@ class Objects:
         for gateway in plan.gateways.values():
             uid = self._uid(gateway.ref)
             if uid is not None:
-                settled[gateway.ref] = gateways[gateway.ref] = uid
-                made[gateway.ref] = self._gateway(gateway, uid, before.get(gateway.ref))
+                gateways[gateway.ref] = uid
+                made[gateway.ref] = one = self._gateway(gateway, uid, before.get(gateway.ref))
+                if one.whole:
+                    settled[gateway.ref] = uid
+        for gateway in plan.gateways.values():
             slices = self._endpoints(gateway.ref)
             for upstream in gateway.upstreams.values():
                 uid = self._uid(upstream.ref)
                 if uid is not None:
+                    made[upstream.ref] = one = self._upstream(upstream, gateway, uid, slices, before.get(upstream.ref))
                     # Before it is known where the pods are, what leads to them now stays.
-                    if slices is not None or upstream.service_mode is not ServiceMode.CLUSTER_IP:
+                    if one.whole and (slices is not None or upstream.service_mode is not ServiceMode.CLUSTER_IP):
                         settled[upstream.ref] = uid
-                    made[upstream.ref] = self._upstream(upstream, gateway, uid, slices, before.get(upstream.ref))
         self._made = made
         if settled != self._settled:
             self._settled = settled
-        wanted: dict[ObjectRef, Manifest] = {}
-        self._owners = owners = {}
-        for owner, each in made.items():
-            for manifest in each.manifests:
-                wanted[manifest.ref], owners[manifest.ref] = manifest, owner
+        wanted = self._shared_out(made)
         if self._writer is not None and self._identities is not None:
             self._writer.want(wanted, self._settled)
             self._identities.want(gateways)
@@ -122,6 +131,27 @@ class Objects:
         if gone:
             self._failed -= gone
             self._reports = None
+
+    def _shared_out(self, made: Mapping[ObjectRef, _Made]) -> Mapping[ObjectRef, Manifest]:
+        """Each name to the first one who wants it."""
+        wanted: dict[ObjectRef, Manifest] = {}
+        owners: dict[ObjectRef, ObjectRef] = {}
+        clashes: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
+        for owner, each in made.items():
+            for manifest in each.manifests:
+                ref = manifest.ref
+                first = owners.setdefault(ref, owner)
+                if first is owner:
+                    wanted[ref] = manifest
+                else:
+                    report = ObjectReport(
+                        ref.kind, ref.name, ObjectResult.TAKEN, f"it is {first}'s: rename one of the two"
+                    )
+                    clashes[owner] = (*clashes.get(owner, ()), report)
+        self._owners = owners
+        if clashes != self._clashes:
+            self._clashes, self._reports = clashes, None
+        return wanted
 
     def told(self, ref: ObjectRef) -> None:
         """A writer's outcome of this object is another one."""
@@ -138,7 +168,7 @@ class Objects:
     def reports(self) -> ObjectReports:
         """What could not be made, by owner. The same mapping as long as that is the same."""
         if self._reports is None:
-            found: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
+            found = dict(self._clashes)
             for ref in sorted(self._failed):
                 outcome, owner = self._outcome(ref), self._owner(ref)
                 if outcome is not None and owner is not None and outcome.result in _RESULTS:
@@ -160,6 +190,9 @@ class Objects:
         floor = self._floor(gateway.key)
         if before is not None and before.inputs[0] is gateway and before.inputs[1:] == (uid, floor):
             return before
+        return _new(gateway.ref, (gateway, uid, floor), partial(self._of_gateway, gateway, uid, floor), before)
+
+    def _of_gateway(self, gateway: Gateway, uid: str, floor: int | None) -> tuple[Manifest, ...]:
         infra = self._installation.infra
         node = NodeBootstrap(
             gateway=gateway.key,
@@ -168,8 +201,7 @@ class Objects:
             identity_directory=Path(IDENTITY_DIRECTORY),
             max_heap_bytes=own(gateway.fleet, infra).resources.heap_bytes,
         )
-        inputs = GatewayInputs(uid, render(node), READY_PATH, min_replicas=floor)
-        return _kept((gateway, uid, floor), gateway_objects(gateway, inputs, infra), before)
+        return gateway_objects(gateway, GatewayInputs(uid, render(node), READY_PATH, min_replicas=floor), infra)
 
     def _upstream(
         self, upstream: Upstream, gateway: Gateway, uid: str, slices: tuple[Slice, ...] | None, before: _Made | None
@@ -178,12 +210,23 @@ class Objects:
         inputs = (upstream.service_mode, gateway.ref, gateway.listener, uid, there)
         if before is not None and before.inputs == inputs:
             return before
+        return _new(upstream.ref, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
+
+    def _of_upstream(
+        self, upstream: Upstream, gateway: Gateway, uid: str, there: tuple[Slice, ...]
+    ) -> tuple[Manifest, ...]:
         service = upstream_service(upstream, uid, gateway, self._installation.infra)
-        found = () if service is None else (service, *upstream_endpoints(upstream.ref, uid, gateway.ref, there))
-        return _kept(inputs, found, before)
+        return () if service is None else (service, *upstream_endpoints(upstream.ref, uid, gateway.ref, there))
 
 
-def _kept(inputs: tuple[object, ...], manifests: tuple[Manifest, ...], before: _Made | None) -> _Made:
+def _new(
+    owner: ObjectRef, inputs: tuple[object, ...], make: Callable[[], tuple[Manifest, ...]], before: _Made | None
+) -> _Made:
     """Manifests of the same content stay the same objects."""
+    try:
+        manifests = make()
+    except Exception:  # noqa: BLE001 - a bug costs one owner, not all of them
+        _log.exception("objects.not_made", ref=owner)
+        return _Made(inputs, before.manifests if before is not None else (), whole=False)
     known = {} if before is None else {each: each for each in before.manifests}
     return _Made(inputs, tuple(known.get(each, each) for each in manifests))

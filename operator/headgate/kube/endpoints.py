@@ -1,6 +1,7 @@
 """Where the gateways' pods are, as the cluster says it of the gateways' own Services: their EndpointSlices, listed and watched.
 
-Only the replica that leads has use for it: it says the same for the Services of upstreams. One event loop.
+Only the replica that leads has use for it: it says the same for the Services of upstreams. While it does not lead, nothing is
+known: what it heard when it led last is out of date when it leads again. One event loop.
 """
 
 from __future__ import annotations
@@ -49,11 +50,15 @@ class GatewayEndpoints:
             )
             for namespace in self._scope.listed
         )
-        async with asyncio.TaskGroup() as group:
-            for watch in self._watches:
-                group.create_task(watch.run())
-            for watch in self._watches:
-                await watch.listed.wait()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for watch in self._watches:
+                    group.create_task(watch.run())
+                for watch in self._watches:
+                    await watch.listed.wait()
+                self._changed()
+        finally:
+            self._watches = ()
             self._changed()
 
     def _heard(self) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from golden.infra.cases import USUAL
 from harness.plans import endpoint, gateway, section, upstream
 from headgate.app.objects import KINDS, Installation, Objects
@@ -164,6 +166,33 @@ def test_what_could_not_be_made_is_told_of_its_owner() -> None:
     world.objects.told(secret)
     world.follow(with_upstreams(edge, api("b")))
     assert world.objects.reports() == {}
+
+
+def test_a_name_that_two_want_is_the_gateways() -> None:
+    world, edge = world_of("a")
+    own = next(ref for ref in world.follow(edge) if ref.kind == "Service" and ref != service("a"))
+    rival = replace(api("rival"), ref=ObjectRef("UpstreamService", own.namespace, own.name))
+    world.uids[rival.ref] = "rival-uid"
+    wanted = world.follow(with_upstreams(edge, rival))
+    assert wanted[own].document()["metadata"]["ownerReferences"][0]["uid"] == "edge-uid"
+    (report,) = world.objects.reports()[rival.ref]
+    assert (report.name, report.result) == (own.name, ObjectResult.TAKEN)
+    world.follow(edge)
+    assert world.objects.reports() == {}
+
+
+def test_a_bug_costs_its_owner_alone_and_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, edge = world_of("a", "b")
+    before = dict(world.follow(edge))
+
+    def broken(upstream: Upstream, *_: Any) -> Manifest | None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("headgate.app.objects.upstream_service", broken)
+    after = world.follow(with_upstreams(edge, api("a"), api("b", service_mode=ServiceMode.NONE)))
+    assert after == before
+    assert api("a").ref in world.writer.settled
+    assert api("b").ref not in world.writer.settled
 
 
 def slices(*addresses: str) -> tuple[Slice, ...]:
