@@ -16,6 +16,7 @@ from headgate.app.objects import KINDS, Installation, Objects
 from headgate.app.renewing import renew
 from headgate.infra.settings import InfraSettings, OperatorPods
 from headgate.kube.client import Api
+from headgate.kube.counts import WriteCounts
 from headgate.kube.endpoints import GatewayEndpoints
 from headgate.kube.identities import IdentityWriter, Issuer
 from headgate.kube.objects import PERIOD, ObjectWriter
@@ -100,6 +101,10 @@ class Fleets:
     def reports(self) -> ObjectReports:
         """What could not be made, as this replica knows: nothing unless it leads."""
         return self._objects.reports()
+
+    def counts(self) -> Mapping[str, WriteCounts]:
+        """How much was written, by what it was."""
+        return {"objects": self._writer.counts, "identities": self._identities.counts}
 
     def background(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What runs on every replica."""

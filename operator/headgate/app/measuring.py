@@ -7,19 +7,23 @@ frozen values alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from headgate.api.status import UpstreamStatus
 from headgate.app.engine import Engine
 from headgate.compile.status import Status
+from headgate.control.probing import Answer
+from headgate.control.questions import Question
+from headgate.kube.counts import WriteCounts
 from headgate.kube.elector import Elector
 from headgate.kube.events import EventWriter
 from headgate.kube.source import KubeSource
-from headgate.kube.status import StatusWriter
 from headgate.model.refs import ObjectRef
 from headgate.telemetry.metrics import Metrics
 from headgate.xds.replicas import Replicas
 from headgate.xds.server import XdsServer
+
+Ask = Callable[[Question], Awaitable[Answer]]
 
 
 def measure_engine(metrics: Metrics, engine: Engine) -> None:
@@ -44,12 +48,10 @@ def measure_engine(metrics: Metrics, engine: Engine) -> None:
     )
 
 
-def measure_kube(
-    metrics: Metrics, source: KubeSource, statuses: StatusWriter, events: EventWriter, elector: Elector
-) -> None:
-    """What is read from the API server, and written to it."""
+def measure_kube(metrics: Metrics, source: KubeSource, events: EventWriter, elector: Elector) -> None:
+    """What is read from the API server, and who may write to it."""
     metrics.gauge("headgate_leading", "Whether this replica may write.", lambda: float(elector.leading))
-    read, written = source.counts, statuses.counts
+    read = source.counts
     metrics.count(
         "headgate_listings_total",
         "Listings of everything.",
@@ -58,12 +60,29 @@ def measure_kube(
     )
     metrics.count("headgate_events_dropped_total", "Events that could not be written.", lambda: events.dropped)
     metrics.count("headgate_hints_total", "Watch events.", lambda: read.hints)
-    metrics.count(
-        "headgate_status_writes_total",
-        "Statuses written.",
-        lambda: {("ok",): written.writes, ("failed",): written.failures},
-        ("result",),
-    )
+
+
+def measure_writes(metrics: Metrics, writers: Mapping[str, WriteCounts]) -> None:
+    """What is written to the API server, by what it is."""
+
+    def written() -> Mapping[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {}
+        for what, each in writers.items():
+            found[what, "ok"], found[what, "failed"] = each.writes, each.failures
+        return found
+
+    metrics.count("headgate_writes_total", "Writes to the API server.", written, ("what", "result"))
+
+
+def counted(ask: Ask, metrics: Metrics) -> Ask:
+    """The same, and each answer is counted."""
+
+    async def asked(question: Question) -> Answer:
+        answer = await ask(question)
+        metrics.probed(answer.verdict.value if answer.verdict is not None else "None")
+        return answer
+
+    return asked
 
 
 def measure_xds(metrics: Metrics, xds: XdsServer) -> None:

@@ -24,7 +24,7 @@ from headgate.app.fleets import FleetOptions, Fleets
 from headgate.app.happenings import Happenings
 from headgate.app.healing import Telling
 from headgate.app.leading import Duty, lead
-from headgate.app.measuring import measure_engine, measure_kube, measure_replicas, measure_xds
+from headgate.app.measuring import counted, measure_engine, measure_kube, measure_replicas, measure_writes, measure_xds
 from headgate.app.memory import settle
 from headgate.app.probing import Probing
 from headgate.app.renewing import keep_renewed
@@ -139,7 +139,7 @@ class Operator:
             self._goods.recall,
             lambda: self._wake(""),
         )
-        self._probing = Probing(Prober().ask, lambda: self._wake(""), recall=self._probed)
+        self._probing = Probing(counted(Prober().ask, self.metrics), lambda: self._wake(""), recall=self._probed)
         self._statuses = StatusWriter(api, self._source.seen)
         self._events = EventWriter(api, options.lease.replica)
         name = options.lease
@@ -169,7 +169,9 @@ class Operator:
         self._xds: XdsServer | None = None
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
         self._engine: Engine | None = None
-        measure_kube(self.metrics, self._source, self._statuses, self._events, self._elector)
+        measure_kube(self.metrics, self._source, self._events, self._elector)
+        kept = {"statuses": self._statuses.counts, "last-good": self._goods.counts}
+        measure_writes(self.metrics, {**kept, **self._fleets.counts()})
         measure_replicas(self.metrics, self._exchange.replicas)
 
     async def _serve(self) -> None:

@@ -33,6 +33,7 @@ from pydantic import ValidationError
 from headgate.api.base import GROUP
 from headgate.api.kinds import KINDS
 from headgate.kube.client import Api, ApiProblem, Document
+from headgate.kube.counts import WriteCounts
 from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.pace import Pace
 from headgate.kube.reading import Seen
@@ -135,7 +136,7 @@ class Goods:
         self._packed: dict[int, bytes] = {}
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
-        self.writes = 0
+        self.counts = WriteCounts()
 
     def proven(self) -> None:
         """The Store may have other last good versions than before."""
@@ -180,6 +181,7 @@ class Goods:
                     await self._write(shard, refs, leadership)
                     changed -= refs
             except ApiProblem as problem:
+                self.counts.failures += 1
                 wait = pace.wait(problem)
                 _log.warning("kube.last_good_not_written", error=str(problem), again_in=round(wait, 1))
                 await asyncio.sleep(wait)
@@ -264,7 +266,7 @@ class Goods:
         }
         async with leadership.write():
             await self._api.apply(CONFIG_MAPS, document)
-        self.writes += 1
+        self.counts.writes += 1
         self._packed[shard] = after
 
 

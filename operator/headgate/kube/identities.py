@@ -21,9 +21,10 @@ from headgate.infra.manifest import Owner, child_name
 from headgate.infra.settings import Identity
 from headgate.kube.children import LABEL, VALUE, There, applied, there
 from headgate.kube.client import Api, ApiProblem, Document, Refused
+from headgate.kube.counts import WriteCounts
 from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.metadata import MetadataWatch
-from headgate.kube.objects import HOPELESS, PERIOD, Outcome, Result, is_another, taken
+from headgate.kube.objects import ABOUT_TO_GO, HOPELESS, PERIOD, Outcome, Result, is_another, left_behind, taken
 from headgate.kube.pace import Pace
 from headgate.kube.resources import SECRETS
 from headgate.kube.scope import Scope
@@ -76,6 +77,7 @@ class IdentityWriter:
         self._issued: dict[ObjectRef, float] = {}
         self._work: Work[ObjectRef] = Work()
         self.outcomes: dict[ObjectRef, Outcome] = {}
+        self.counts = WriteCounts()
 
     def want(self, gateways: Mapping[ObjectRef, str]) -> None:
         """These gateways, with their uids, are to have one each."""
@@ -132,6 +134,8 @@ class IdentityWriter:
         try:
             held = next((found for each in self._watches if (found := each.get(secret)) is not None), None)
             held = held or await self._look(secret)
+            if held is not None and left_behind(held.there, owner.ref, owner.uid):
+                return ABOUT_TO_GO
             if held is not None and (trouble := taken(secret, held.there, owner.uid)):
                 self._tell(secret, Outcome(Result.TAKEN, trouble))
                 return HOPELESS
@@ -146,6 +150,7 @@ class IdentityWriter:
         except NotLeading:
             return ONCE_MORE
         except ApiProblem as problem:
+            self.counts.failures += 1
             _log.warning("kube.identity_not_written", ref=str(secret), error=str(problem))
             if problem.temporary:
                 return self._paces.setdefault(secret, Pace()).wait(problem)
@@ -168,6 +173,7 @@ class IdentityWriter:
             document["metadata"]["uid"] = held.there.uid
         async with leadership.write():
             await self._api.apply(SECRETS, document)
+        self.counts.writes += 1
         _log.info("kube.identity_issued", gateway=owner.ref.key)
 
     async def _look(self, secret: ObjectRef) -> _Held | None:

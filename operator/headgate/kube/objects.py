@@ -23,6 +23,7 @@ import structlog
 from headgate.infra.manifest import Manifest
 from headgate.kube.children import LABEL, VALUE, There, digest, there
 from headgate.kube.client import Api, ApiProblem, Document, Refused
+from headgate.kube.counts import WriteCounts
 from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.metadata import MetadataWatch
 from headgate.kube.pace import Pace
@@ -37,6 +38,8 @@ _log = structlog.stdlib.get_logger("headgate.kube")
 _NOT_FOUND, _CONFLICT, _INVALID = 404, 409, 422
 #: Seconds until what the API server does not take, or somebody else has the name of, is tried again.
 HOPELESS = 30.0
+#: Seconds until it is looked whether the garbage collector was there; the watch tells sooner.
+ABOUT_TO_GO = 2.0
 #: Writes at the same time.
 WRITERS = 8
 PERIOD = (60.0, 300.0)
@@ -86,6 +89,7 @@ class ObjectWriter:
         self._work: Work[ObjectRef] = Work()
         self._known = asyncio.Event()
         self.outcomes: dict[ObjectRef, Outcome] = {}
+        self.counts = WriteCounts()
 
     def want(
         self, objects: Mapping[ObjectRef, Document | Manifest], settled: Mapping[ObjectRef, str] | None = None
@@ -100,6 +104,7 @@ class ObjectWriter:
                 self._work.add(ref)
         for ref in before.keys() - objects.keys():
             self.outcomes.pop(ref, None)
+            self._paces.pop(ref, None)
             self._work.add(ref)
         if settled is not known:
             self._look_again(settled or {}, known or {})
@@ -164,6 +169,7 @@ class ObjectWriter:
         except NotLeading:
             return ONCE_MORE
         except ApiProblem as problem:
+            self.counts.failures += 1
             _log.warning("kube.object_not_written", ref=str(ref), error=str(problem))
             if problem.temporary:
                 return self._paces.setdefault(ref, Pace()).wait(problem)
@@ -186,6 +192,7 @@ class ObjectWriter:
         self._applied.pop(ref, None)
         try:
             await self._api.delete(CHILDREN[ref.kind], ref.namespace, ref.name, uid=found.uid)
+            self.counts.writes += 1
         except Refused as problem:
             if problem.status not in {_NOT_FOUND, _CONFLICT}:
                 raise
@@ -201,7 +208,10 @@ class ObjectWriter:
         if found is None:
             found = await self._look(ref)
         if found is not None:
-            if trouble := taken(ref, found, owner_uid(manifest)):
+            owner, uid = owner_of(manifest)
+            if left_behind(found, owner, uid):
+                return ABOUT_TO_GO
+            if trouble := taken(ref, found, uid):
                 self._tell(ref, Outcome(Result.TAKEN, trouble))
                 return HOPELESS
             meta["uid"] = found.uid  # another object of that name is not to be written over
@@ -224,7 +234,9 @@ class ObjectWriter:
 
     async def _write(self, ref: ObjectRef, document: Document, leadership: Leadership) -> There:
         async with leadership.write():
-            return there(await self._api.apply(CHILDREN[ref.kind], document))
+            answer = await self._api.apply(CHILDREN[ref.kind], document)
+        self.counts.writes += 1
+        return there(answer)
 
     async def _look(self, ref: ObjectRef) -> There | None:
         """What the watches don't show: an object without our label."""
@@ -252,9 +264,16 @@ def taken(ref: ObjectRef, found: There, uid: str) -> str:
     return ""
 
 
-def owner_uid(manifest: Document) -> str:
-    """Of the one that a manifest is made for."""
-    return next((str(each["uid"]) for each in manifest["metadata"].get("ownerReferences") or ()), "")
+def left_behind(found: There, owner: ObjectRef, uid: str) -> bool:
+    """Whether it is of an owner of this name that was deleted, and made anew: the garbage collector is about to take it away."""
+    return found.controller is not None and found.controller.ref == owner and found.controller.uid != uid
+
+
+def owner_of(manifest: Document) -> tuple[ObjectRef, str]:
+    """The one that a manifest is made for, and its uid; nobody where it is for nobody."""
+    meta = manifest["metadata"]
+    owner = next(iter(meta.get("ownerReferences") or ()), {})
+    return ObjectRef(owner.get("kind", ""), meta["namespace"], owner.get("name", "")), owner.get("uid", "")
 
 
 def is_another(problem: Refused) -> bool:

@@ -14,6 +14,7 @@ import structlog
 
 from headgate.compile.status import Status
 from headgate.kube.client import Api, ApiProblem, Refused
+from headgate.kube.counts import WriteCounts
 from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.pace import Pace
 from headgate.kube.reading import Seen, said
@@ -38,14 +39,6 @@ class _Written:
     stored: bytes
 
 
-@dataclass(slots=True)
-class Counts:
-    """Since the start."""
-
-    writes: int = 0
-    failures: int = 0
-
-
 class StatusWriter:
     """`seen` tells how an object stands in the cluster."""
 
@@ -55,7 +48,7 @@ class StatusWriter:
         self._written: dict[ObjectRef, _Written] = {}
         self._paces: dict[ObjectRef, Pace] = {}
         self._work: Work[ObjectRef] = Work()
-        self.counts = Counts()
+        self.counts = WriteCounts()
 
     def want(self, statuses: Mapping[ObjectRef, Status]) -> None:
         """These are the statuses now. What is the same object as last time costs a comparison by identity."""

@@ -57,7 +57,7 @@ class Metrics:
         self._healings.labels(gateway, what, reason).inc()
 
     def probed(self, verdict: str) -> None:
-        """A provider has answered a probe, or failed to."""
+        """A provider has answered a probe, or failed to. `verdict`: one CamelCase word out of few."""
         self._probes.labels(verdict).inc()
 
     def count(self, name: str, about: str, read: Read, labels: Sequence[str] = ()) -> None:

@@ -95,6 +95,26 @@ async def test_an_object_of_another_owner_is_left_to_it(server: FakeApiServer, a
     assert "belongs to UpstreamService team/one" in outcome.message
 
 
+async def test_what_an_owner_of_the_same_name_left_behind_is_waited_out(server: FakeApiServer, api: Api) -> None:
+    before = await put(api, upstream("team", "one"))
+    first = ObjectWriter(api, ["Service"])
+    async with leading(first):
+        first.want(wanted([service(before, "name")]))
+        await until(lambda: first.outcomes, "made")
+    after = {**before, "metadata": {**before["metadata"], "uid": "another"}}
+    writer = ObjectWriter(api, ["Service"])
+    key = (SERVICES.path(), "team", "name")
+    async with leading(writer):
+        writer.want(wanted([service(after, "name")]))
+        await until(lambda: writer._work.running, "it leads")
+        await writer.idle()
+        assert writer.outcomes == {}, "nobody else's name is taken"
+        await api.delete(SERVICES, "team", "name")
+        await until(lambda: writer.outcomes, "made anew")
+    assert [each.result for each in writer.outcomes.values()] == [Result.APPLIED]
+    assert server.objects[key]["metadata"]["ownerReferences"][0]["uid"] == "another"
+
+
 class Issued:
     """An authority of the test's own."""
 

@@ -117,18 +117,18 @@ async def test_what_is_good_is_kept_and_comes_back(server: FakeApiServer, api: A
         await until(lambda: len(kept(server)) == 6, "all are kept")
         # An edit rewrites one ConfigMap, and what changes nothing none.
         await goods.idle()
-        before = goods.writes
+        before = goods.counts.writes
         world.declare("edited", 2, hostname="two.example.com")
         goods.proven()
         await until(lambda: kept(server)["edited"].startswith("2-"), "the edit")
-        assert goods.writes == before + 1
+        assert goods.counts.writes == before + 1
         world.declare("bad", 2, bad=True, hostname="worse.example.com")
         goods.proven()
         world.store.remove(ref("gone"))
         goods.proven()
         await until(lambda: "gone" not in kept(server), "it is forgotten")
         assert kept(server)["bad"].startswith("1-")
-        assert goods.writes == before + 2
+        assert goods.counts.writes == before + 2
 
     now = {
         "same": declared("same", hostname="same.example.com"),
@@ -167,7 +167,7 @@ async def test_a_new_leader_writes_what_differs_and_learns_what_it_missed(server
         assert set(kept(server)) == {"a", "b", "late", "missed"}
         assert kept(server)["b"].startswith("2-")
         assert kept(server)["late"].startswith("2-")
-        assert goods.writes == len({shard_of(ref(name)) for name in ("b", "c", "other")})
+        assert goods.counts.writes == len({shard_of(ref(name)) for name in ("b", "c", "other")})
     for name in ("late", "missed"):
         adopted = second.store.good(ref(name))
         assert adopted is not None
