@@ -2,7 +2,8 @@
 
 Runs on the event loop; compile and rendering, pure and sometimes long, run in a thread meanwhile. A bug in either is logged
 and counted, and never ends the process: one in compile keeps the last Plan, one in rendering the last resources of what
-can't be rendered, which is told to the objects that it is made of.
+can't be rendered, which is told to the objects that it is made of. One in what comes after (statuses, whoever follows the
+Plan) keeps nothing from the proxies.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Counts:
     compiles: int = 0
     compile_failures: int = 0
     render_failures: int = 0
+    later_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class Engine:
         self._render_memos: dict[str, RenderMemo] = {}
         self._failures: dict[str, tuple[RenderFailure, ...]] = {}
         self._published: set[str] = set()
+        #: What went wrong last after a compile, by where.
+        self._bugs: dict[str, str] = {}
         #: Seconds that the last compile took.
         self._took = 0.0
         self._wake = asyncio.Event()
@@ -158,7 +162,7 @@ class Engine:
         # The proxies first: whoever follows the Plan may look at all of ten thousand upstreams.
         await asyncio.sleep(0)
         self.plan = plan
-        self._on_plan(plan)
+        self._carefully("plan", lambda: self._on_plan(plan))
 
     async def _made(self) -> Plan | None:
         """A Plan of all that is declared; None where there is none, for a bug."""
@@ -186,17 +190,33 @@ class Engine:
 
     def look(self) -> None:
         """Join the Plan with what proxies and probes say."""
-        if self.plan is None:
-            return
-        answers = Answers((self._xds.feedback(key) for key in self.plan.gateways), self._failures)
+        plan = self.plan
+        if plan is not None and not self._carefully("statuses", lambda: self._look(plan)):
+            self._status_memo = StatusMemo()
+
+    def _carefully(self, what: str, step: Callable[[], None]) -> bool:
+        """Whether it went well. The same bug again, at each look perhaps, is not logged again."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - a bug: proxies get what they are to get nevertheless
+            self.counts.later_failures += 1
+            if self._bugs.get(what) != repr(error):
+                self._bugs[what] = repr(error)
+                _log.exception("engine.later_failed", what=what, failures=self.counts.later_failures)
+            return False
+        self._bugs.pop(what, None)
+        return True
+
+    def _look(self, plan: Plan) -> None:
+        answers = Answers((self._xds.feedback(key) for key in plan.gateways), self._failures)
         now = datetime.now(UTC)
         reports = self._reports.all()
         acks: Acknowledgements = answers
         if self._replicas is not None:
             acks, reports = self._replicas.join(answers), self._replicas.join_reports(reports)
         observed = Observed(acks, reports, self._probes(), self._objects(), self._unreadable())
-        self._statuses = statuses(self.plan, observed, self._statuses, now, self._status_memo)
-        self._on_outlook(Outlook(self.plan, answers, self._statuses, reports))
+        self._statuses = statuses(plan, observed, self._statuses, now, self._status_memo)
+        self._on_outlook(Outlook(plan, answers, self._statuses, reports))
 
     async def _rest(self, seconds: float) -> None:
         """Leave the event loop to the proxies, which it serves too: while thousands of resources are being acknowledged, each

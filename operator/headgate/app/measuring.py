@@ -40,6 +40,11 @@ def measure_engine(metrics: Metrics, engine: Engine) -> None:
         "Parts of gateways that could not be put into the proxy's terms, at each compile.",
         lambda: counts.render_failures,
     )
+    metrics.count(
+        "headgate_later_failures_total",
+        "Looks at statuses, and what follows a compile, that failed for a bug.",
+        lambda: counts.later_failures,
+    )
     metrics.gauge(
         "headgate_objects", "Objects by kind and Ready.", lambda: standing(engine.statuses), ("kind", "ready")
     )

@@ -272,7 +272,7 @@ def left_behind(found: There, owner: ObjectRef, uid: str) -> bool:
 def owner_of(manifest: Document) -> tuple[ObjectRef, str]:
     """The one that a manifest is made for, and its uid; nobody where it is for nobody."""
     meta = manifest["metadata"]
-    owner = next(iter(meta.get("ownerReferences") or ()), {})
+    owner: Document = next(iter(meta.get("ownerReferences") or ()), {})
     return ObjectRef(owner.get("kind", ""), meta["namespace"], owner.get("name", "")), owner.get("uid", "")
 
 

@@ -15,7 +15,7 @@ No I/O; `now` is handed in. One event loop; what `view` gives is frozen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, ProxyLoad, SectionReport
@@ -102,14 +102,17 @@ class Peer:
         known.view = None
 
     def take(self, news: News, now: float) -> tuple[str, ...]:
-        """Take in a message; the gateways of which it says something new. Raises Inconsistent."""
+        """Take in a message; the gateways of which it says something new that a status may depend on, which loads are not.
+        Raises Inconsistent."""
         first, then = self._asked is not None, self._asked or {}
         if first:
             self._comparable = news.software == self._software
             self._asked = None
         touched = set()
         for key, each in news.gateways.items():
-            touched.add(key)
+            known = self._gateways.get(key)
+            if known is None or each is None or replace(each, loads=known.news.loads) != known.news:
+                touched.add(key)
             if each is None:
                 self._gateways.pop(key, None)
             else:

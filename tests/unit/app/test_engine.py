@@ -11,6 +11,7 @@ from headgate.api.conditions import Condition
 from headgate.api.upstream import UpstreamService
 from headgate.app import engine as engine_module
 from headgate.app.engine import Engine, Outlook
+from headgate.compile.status import statuses as joined
 from headgate.compile.world import compile_snapshot
 from headgate.envoy import render as render_module
 from headgate.envoy.render import Rendering, rendering
@@ -155,6 +156,31 @@ async def test_a_bug_in_rendering_keeps_what_that_gateway_has(monkeypatch: pytes
         await until(lambda: rig.programmed(two) == ("Unknown", "NoProxyConnected"))
     finally:
         task.cancel()
+
+
+async def test_a_bug_after_the_compile_keeps_nothing_from_the_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.declare("a")
+    real = joined
+    broken = True
+
+    def statuses(*given: Any) -> Any:
+        if broken:
+            raise KeyError("a bug")
+        return real(*given)
+
+    def planned(_: Plan) -> None:
+        raise KeyError("another")
+
+    monkeypatch.setattr(engine_module, "statuses", statuses)
+    monkeypatch.setattr(rig.engine, "_on_plan", planned)
+    await rig.engine.compile()
+    rig.engine.look()
+    assert rig.wire.published
+    assert (rig.outlooks, rig.engine.counts.later_failures) == ([], 2)
+    broken = False
+    rig.engine.look()
+    assert len(rig.outlooks) == 1
 
 
 async def test_an_upstream_that_cant_be_rendered_is_the_only_one_to_suffer(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from headgate.envoy.resource import Resource, TypeUrl
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, ProxyLoad
 from headgate.model.refs import ObjectRef
 from headgate.xds.marks import Marks
 from headgate.xds.news import BEAT, GatewayNews, Hello, News, encode, hello, news
@@ -81,6 +84,17 @@ def test_the_digest_does_not_depend_on_the_way_there() -> None:
     other = {TypeUrl.ROUTE: {"billing": Resource(TypeUrl.ROUTE, "billing", "2", b"", ())}}
     assert here.update(world("2"), other).keys() == {OWNER}, "the version is the same, its owner is none any more"
     assert (here.digest, list(here)) == (0, [])
+
+
+def test_how_much_there_is_to_do_elsewhere_is_no_news_for_statuses() -> None:
+    peer = Peer(lambda _: marks("1"), "1")
+    first = GatewayNews(marks("1").digest, (f"{KEY}/one",), whole=True, marks=((OWNER, marks("1")[OWNER]),))
+    assert peer.take(News("1", {KEY: first}), 0.0) == (KEY,)
+    load = ProxyLoad(f"{KEY}/one", datetime.now(UTC), 7)
+    later = GatewayNews(first.digest, first.proxies, loads=(load,))
+    assert peer.take(News("", {KEY: later}), 1.0) == ()
+    assert peer.view(KEY, 1.0).loads == (load,)
+    assert peer.take(News("", {KEY: replace(later, behind=first.proxies)}), 2.0) == (KEY,)
 
 
 def test_a_beat_is_next_to_nothing() -> None:
