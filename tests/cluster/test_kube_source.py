@@ -30,6 +30,8 @@ from headgate.store import Store
 
 pytestmark = pytest.mark.cluster
 
+ROOT = Path(__file__).resolve().parents[2]
+
 UPSTREAMS = OURS["UpstreamService"]
 #: So long that no test sees a second listing, unless it asks for one.
 NEVER = Times(relist=(3600.0, 3600.0))
@@ -115,6 +117,32 @@ async def test_what_is_there_what_comes_what_changes_what_goes(api_server: ApiSe
         await make_namespace(api, namespace, team="b")
         await until(lambda: run.snapshot().namespaces[namespace]["team"] == "b", "the namespace's new label")
         print(f"known after: created {took * 1000:.0f} ms, changed {changed * 1000:.0f} ms")
+
+
+async def test_a_kind_that_was_taken_away_is_watched_again_when_it_is_back(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    crds = ROOT / "crds"
+    # One of the test's own: without its kind every object of it is gone.
+    with ApiServer(tmp_path_factory.mktemp("api")) as server:
+        server.kubectl("apply", "--server-side", f"--filename={crds}")
+        server.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"--filename={crds}")
+        async with await Api.open(Access(server.kubeconfig)) as api, running(Access(server.kubeconfig)) as run:
+            await put(api, upstream("default", "first"))
+            await until(lambda: run.hostname("default", "first"), "the first")
+            failures = run.source.counts.listing_failures
+            await asyncio.to_thread(server.kubectl, "delete", "crd", "upstreams.headgate.dev")
+            await until(lambda: run.source.counts.listing_failures > failures + 1, "it is seen to be gone", 30)
+            listings = run.source.counts.listings
+            await asyncio.to_thread(server.kubectl, "apply", "--server-side", f"--filename={crds}")
+            await until(
+                lambda: run.source.counts.listings > listings + 1, "everything was listed, and hints began anew", 60
+            )
+            # None of these waits for the next listing, which is an hour away.
+            for name in ("second", "third"):
+                await put(api, upstream("default", name))
+                await until(lambda name=name: run.hostname("default", name), f"the {name} one", 20)
+            assert run.hostname("default", "first") is None
 
 
 async def test_nothing_is_written(api: Api, namespace: str, between: Between, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ Its operator runs in a thread and event loop of its own, so that a thousand even
 event is handed over to the main loop. Only `on.event` is used: kopf's other handlers write annotations or finalizers on
 users' objects. Posting of Events is off, there is no peering, and discovery is done once: nothing is written, and nothing
 beyond what is watched need be readable. Whether kopf misses an event, stalls or dies does not matter to what is true, only
-to how soon it is known: the periodic listing sees everything. So it is started again whenever it ends.
+to how soon it is known: the periodic listing sees everything. So it is started again whenever it ends, and has everything
+listed then. A kind that was not there when it discovered is one that it never looks at: whoever finds that one is back has it
+begin `again`.
 """
 
 from __future__ import annotations
@@ -36,10 +38,13 @@ Deliver = Callable[[str, bool, Document], None]
 
 
 class Hints:
-    """`deliver` is called on the event loop that `run` runs on."""
+    """`deliver` is called on the event loop that `run` runs on, and so is `on_restart`: something may have been missed."""
 
-    def __init__(self, access: Access, scope: Scope, deliver: Deliver) -> None:
-        self._access, self._scope, self._deliver = access, scope, deliver
+    def __init__(
+        self, access: Access, scope: Scope, deliver: Deliver, on_restart: Callable[[], None] = lambda: None
+    ) -> None:
+        self._access, self._scope, self._deliver, self._on_restart = access, scope, deliver, on_restart
+        self._watcher: _Watcher | None = None
         #: How often kopf was started, for tests and metrics.
         self.starts = 0
 
@@ -51,8 +56,10 @@ class Hints:
         pause = PAUSE
         while True:
             began = loop.time()
-            watcher = _Watcher(self._access, self._scope, loop, self._deliver)
+            self._watcher = watcher = _Watcher(self._access, self._scope, loop, self._deliver)
             self.starts += 1
+            if self.starts > 1:
+                self._on_restart()
             try:
                 error = await watcher.run()
             finally:
@@ -60,6 +67,11 @@ class Hints:
             _log.warning("kube.watches_ended", error=repr(error), again_in=pause)
             await asyncio.sleep(pause)
             pause = PAUSE if loop.time() - began > LONGEST_PAUSE * 2 else min(pause * 2, LONGEST_PAUSE)
+
+    def again(self) -> None:
+        """Discover anew, and watch what is there now."""
+        if self._watcher is not None:
+            self._watcher.abandon()
 
 
 class _Watcher:
@@ -84,6 +96,11 @@ class _Watcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP):
                 await self._ended.wait()
+
+    def abandon(self) -> None:
+        """Have `run` return, however long the thread takes to end."""
+        self._stopping.set()
+        self._ended.set()
 
     def _main(self) -> None:
         try:

@@ -74,7 +74,9 @@ class KubeSource:
         self._times, self._on_said = times or Times(), on_said
         self._objects: dict[str, Index[Seen]] = {kind: Index() for kind in OURS}
         self._namespaces: Index[Mapping[str, str]] = Index()
-        self._hints = Hints(access, self._scope, self._hint)
+        self._hints = Hints(access, self._scope, self._hint, self.relist)
+        #: A kind is not there: somebody has taken the CRD away.
+        self._missing = False
         self._statuses: dict[ObjectRef, Status] | None = {}
         self._listed = asyncio.Event()
         self._now = asyncio.Event()
@@ -165,12 +167,16 @@ class KubeSource:
                 await self._list_everything()
             except ApiProblem as problem:
                 self.counts.listing_failures += 1
+                self._missing = self._missing or (isinstance(problem, Refused) and problem.status == _NOT_FOUND)
                 wait = pace.wait(problem)
                 _log.warning("kube.not_listed", error=str(problem), again_in=round(wait, 1))
             else:
                 pace.reset()
                 self.counts.listings += 1
                 self._listed.set()
+                if self._missing:
+                    self._missing = False
+                    self._hints.again()
                 wait = random.uniform(*self._times.relist)  # noqa: S311 - jitter
             try:
                 async with asyncio.timeout(wait):
