@@ -5,7 +5,8 @@ replicas there are; for each there is a task that connects, listens, and begins 
 event loop's thread; what `join` gives is frozen.
 
 A replica that can't be heard is named by `unheard`: proxies may be connected to it. One whose address refuses connections is
-not: nobody listens there, so no proxy is connected there either, be it that it starts or that it has ended.
+not: nobody listens there, so no proxy is connected there either, be it that it starts or that it has ended. Those that were,
+until a moment ago, are on their way (`parted`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from headgate.model.refs import ObjectRef
 from headgate.xds.acknowledgements import Answers
 from headgate.xds.marks import Marks
 from headgate.xds.news import METHOD, SERVICE, Hello, encode, news
+from headgate.xds.parted import Parted
 from headgate.xds.peer import Inconsistent, Peer, PeerGateway, joined
 from headgate.xds.pki import SERVER_NAME, ServerTls
 from headgate.xds.telling import BEAT, Own, Telling
@@ -97,6 +99,7 @@ class Replicas:
         self.telling = Telling(software, self._marks)
         self._links: dict[str, _Link] | None = None
         self._wanted: Mapping[str, Address] = {}
+        self._parted = Parted()
         #: Gateways without a proxy, and when others last had one; both as of the last `join`.
         self._empty: set[str] | None = None
         self._seen: dict[str, float] = {}
@@ -120,6 +123,7 @@ class Replicas:
         if not touched:
             return
         self.telling.published(gateway, touched)
+        self._parted.published(gateway, touched)
         for link in (self._links or {}).values():
             for peer in (link.peer, link.opening):
                 if peer is not None:
@@ -164,7 +168,7 @@ class Replicas:
                     wanted = self._wanted.get(name)
                     if wanted is None or (wanted.host, wanted.port) != (link.address.host, link.address.port):
                         tasks.pop(name).cancel()
-                        del self._links[name]
+                        self._part(self._links.pop(name))
                         _log.info("replicas.gone", replica=name)
                     else:
                         link.address = wanted
@@ -195,6 +199,10 @@ class Replicas:
         for peer in self._peers():
             for key in peer.gateways():
                 gateways.setdefault(key, []).append(peer.view(key, now))
+        for key in answers.gateways():
+            views = gateways.setdefault(key, [])
+            own = answers.view(key)
+            views += self._parted.views(key, {*(own.proxies if own else ()), *_proxies(views)}, now)
         found = Joined(answers, {key: tuple(views) for key, views in gateways.items()}, self.unheard())
         self._empty = {key for key in answers.gateways() if not found.connected(key)}
         for key in answers.gateways():
@@ -239,7 +247,8 @@ class Replicas:
             except _Absent:
                 if not link.absent:
                     _log.info("replicas.absent", replica=link.name)
-                link.absent, link.peer, link.lost = True, None, loop.time()
+                self._part(link)
+                link.absent, link.lost = True, loop.time()
             except (
                 OSError,
                 TimeoutError,
@@ -257,6 +266,14 @@ class Replicas:
             self._changed()
             # Whoever was heard until now may be heard again at once, or it is known at once that it has ended.
             await asyncio.sleep(0.02 if heard else AGAIN * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _part(self, link: _Link) -> None:
+        """It has ended."""
+        if link.peer is not None:
+            loop = asyncio.get_running_loop()
+            self._parted.add(link.peer, loop.time() + RETURN)
+            loop.call_later(RETURN + 0.01, self._changed)
+            link.peer = None
 
     def _lose(self, link: _Link, error: BaseException) -> None:
         loop = asyncio.get_running_loop()
@@ -376,6 +393,10 @@ async def _connect(address: Address) -> None:
 
 def _unheard(link: _Link, now: float) -> bool:
     return not link.absent and link.lost is not None and now - link.lost >= HOLD
+
+
+def _proxies(views: Iterable[PeerGateway]) -> Iterable[str]:
+    return (proxy for each in views for proxy in each.proxies)
 
 
 def _cancelled() -> bool:
