@@ -8,6 +8,7 @@ import resource
 import secrets
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ async def test_a_kind_that_was_taken_away_is_watched_again_when_it_is_back(
             # None of these waits for the next listing, which is an hour away.
             for name in ("second", "third"):
                 await put(api, upstream("default", name))
-                await until(lambda name=name: run.hostname("default", name), f"the {name} one", 20)
+                await until(partial(run.hostname, "default", name), f"the {name} one", 20)
             assert run.hostname("default", "first") is None
 
 
