@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -87,6 +87,9 @@ class Options:
 
 #: What it takes to be ready.
 SYNCED, COMPILED, SERVING, GOING_ON = "synced", "compiled", "serving xDS", "going on: it is stopping"
+
+
+Task = Callable[[], Awaitable[None]]
 
 
 class _Stop(Exception):
@@ -178,14 +181,10 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as group:
                 end = group.create_task(self._end())
-                group.create_task(forever("health", self.health.run))
-                group.create_task(forever("source", self._source.run))
+                _start(group, {"health": self.health.run, "source": self._source.run})
                 xds = await self._make_xds()
-                for name, task in self._fleets.background().items():
-                    group.create_task(forever(name, task))
                 await self._source.synced()
                 self.health.done(SYNCED)
-                group.create_task(forever("last-good", self._goods.follow))
                 await self._tending.begin()
                 engine = self._make_engine(xds)
                 await engine.compile()
@@ -194,12 +193,9 @@ class Operator:
                 settle()
                 self.health.done(COMPILED)
                 self._exchange.serve(self._tls, xds, self._reports, engine, self._tending.loads)
-                for name, task in {**self._exchange.background(), **self._tending.background()}.items():
-                    group.create_task(forever(name, task))
                 self.ports = await xds.start(self._options.xds)
-                group.create_task(forever("engine", engine.run))
+                _start(group, self._background(engine))
                 engine.wake()
-                group.create_task(forever("certificates", partial(keep_renewed, self._tls)))
                 group.create_task(self._campaign(end))
                 self.health.done(SERVING)
                 self.ready.set()
@@ -267,6 +263,17 @@ class Operator:
     async def _lead(self, leadership: Leadership) -> None:
         await self._exchange.settled()
         await lead(leadership, self._duties())
+
+    def _background(self, engine: Engine) -> Mapping[str, Task]:
+        """What every replica does, besides reading, once proxies may come."""
+        return {
+            "engine": engine.run,
+            "certificates": partial(keep_renewed, self._tls),
+            "last-good": self._goods.follow,
+            **self._fleets.background(),
+            **self._exchange.background(),
+            **self._tending.background(),
+        }
 
     def _duties(self) -> Mapping[str, Duty]:
         """What is done by the replica that leads, and by no other."""
@@ -339,3 +346,8 @@ class Operator:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+
+
+def _start(group: asyncio.TaskGroup, tasks: Mapping[str, Task]) -> None:
+    for name, task in tasks.items():
+        group.create_task(forever(name, task), name=name)
