@@ -167,6 +167,7 @@ def test_the_api_server_is_stopped(steady: Steady) -> None:
             until(lambda: steady.live("late", path), "a new upstream is called by its path", 10, 0.05)
             found.saw(f"a new upstream was called by its path {time.monotonic() - begun:.2f} s after it was declared")
             until(lambda: steady.cluster.tries("get", "service", "late", f"--namespace={SHOP}"), "its Service", 20)
+            found.saw(f"its Service was there after {time.monotonic() - begun:.2f} s")
             until(lambda: steady.live("late", f"http://late.{SHOP}"), "it is called by its name", 20)
             found.saw(f"by its name {time.monotonic() - begun:.1f} s after")
             steady.key(KEYS[0])

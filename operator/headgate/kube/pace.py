@@ -8,7 +8,7 @@ from headgate.kube.client import ApiProblem, Refused, Unreachable
 
 #: Seconds: the longest wait for an API server that does not answer. Nobody is spared by a longer one, and what was declared
 #: meanwhile waits with us.
-AWAY = 4.0
+AWAY = 2.0
 
 
 class Pace:
