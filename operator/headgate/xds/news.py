@@ -8,7 +8,8 @@ not know, so that replicas of different versions understand each other while one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +19,8 @@ from headgate.model.refs import ObjectRef
 PROTOCOL = 1
 SERVICE = "headgate.replicas.v1.Replicas"
 METHOD = "Watch"
+#: Clocks that are closer count as the same, and what is less was the message's way.
+APART = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,23 @@ class GatewayNews:
 @dataclass(frozen=True, slots=True)
 class News:
     """`gateways`: those of which there is something to tell; None for one that has neither resources nor proxies any more.
-    `reports`: by gateway and section, what each of the replica's proxies said last. `software`: in the first message."""
+    `reports`: by gateway and section, what each of the replica's proxies said last. `software`: in the first message. `at`: when
+    it was made, by the clock of who made it, as all times in it are."""
 
     software: str = ""
     gateways: Mapping[str, GatewayNews | None] = field(default_factory=dict)
     reports: tuple[tuple[str, str, tuple[SectionReport, ...]], ...] = ()
+    at: datetime | None = None
+
+    def by_clock(self, now: datetime) -> News:
+        """The same with times of the reader's clock, which shows `now`: how late something is decides about pods, and two
+        clocks may be minutes apart."""
+        apart = now - self.at if self.at is not None else timedelta()
+        if abs(apart) < APART:
+            return self
+        gateways = {key: each and replace(each, loads=_later(each.loads, apart)) for key, each in self.gateways.items()}
+        reports = tuple((key, section, _heard_later(each, apart)) for key, section, each in self.reports)
+        return replace(self, gateways=gateways, reports=reports)
 
 
 #: Nothing new: it says that who sends it lives.
@@ -83,6 +98,14 @@ def news(data: bytes) -> News:
         return _NEWS.validate_json(data)
     except ValidationError as error:
         raise ValueError(_words(error)) from None
+
+
+def _later(loads: tuple[ProxyLoad, ...], by: timedelta) -> tuple[ProxyLoad, ...]:
+    return tuple(replace(each, at=each.at + by) for each in loads)
+
+
+def _heard_later(reports: tuple[SectionReport, ...], by: timedelta) -> tuple[SectionReport, ...]:
+    return tuple(replace(each, heard=each.heard + by) if each.heard is not None else each for each in reports)
 
 
 def _words(error: ValidationError) -> str:

@@ -16,6 +16,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -308,7 +309,7 @@ class Replicas:
 
     def _take(self, link: _Link, peer: Peer, data: bytes) -> None:
         loop = asyncio.get_running_loop()
-        message = news(data)
+        message = news(data).by_clock(datetime.now(UTC))
         touched = peer.take(message, loop.time())
         if link.peer is not peer:
             _log.info("replicas.heard", replica=link.name, software=message.software, bytes=len(data))

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -99,7 +100,7 @@ class _Caller:
         reports = tuple((*section, self._own.reports(*section)) for section in sorted(touched))
         self.touched.clear()
         self._digests = {}
-        return News(software, gateways, reports)
+        return News(software, gateways, reports, datetime.now(UTC))
 
     def _gateway(self, key: str, acks: Mapping[ObjectRef, Acknowledgement], start: GatewayNews) -> GatewayNews | None:
         view, marks, told = self._own.view(key), self._marks.get(key) or Marks(), self._told.get(key)

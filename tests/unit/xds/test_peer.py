@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from headgate.envoy.resource import Resource, TypeUrl
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, ProxyLoad
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, ProxyLoad, SectionReport
 from headgate.model.refs import ObjectRef
 from headgate.xds.marks import Marks
 from headgate.xds.news import BEAT, GatewayNews, Hello, News, encode, hello, news
@@ -110,6 +110,23 @@ def test_what_a_newer_replica_says_besides_is_passed_over() -> None:
 def test_nonsense_is_a_sentence(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         news(data)
+
+
+@pytest.mark.parametrize("apart", [timedelta(minutes=-7), timedelta(minutes=7)])
+def test_what_is_late_is_late_by_the_readers_clock(apart: timedelta) -> None:
+    now = datetime.now(UTC)
+    there = now + apart
+    load = ProxyLoad(f"{KEY}/one", there - timedelta(seconds=3), 7)
+    report = SectionReport(Circuit.CLOSED, there, node=load.node, heard=there - timedelta(seconds=20))
+    said = News("", {KEY: GatewayNews(loads=(load,)), "gone": None}, ((KEY, "section", (report,)),), there)
+    read = news(encode(said)).by_clock(now)
+    (shifted,) = read.gateways[KEY].loads  # type: ignore[union-attr]
+    ((_, _, (heard,)),) = read.reports
+    assert now - shifted.at == timedelta(seconds=3)
+    assert heard.heard is not None
+    assert now - heard.heard == timedelta(seconds=20)
+    assert read.gateways["gone"] is None
+    assert said.by_clock(there + timedelta(seconds=1)) is said, "the way takes time too"
 
 
 def test_hello_goes_there_and_back() -> None:
