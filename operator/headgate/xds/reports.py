@@ -6,7 +6,7 @@ certificate says. All of it belongs to the event loop's thread; `all` gives froz
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -39,6 +39,7 @@ class Reports:
         #: By gateway, stream and section: the report, and when it came in.
         self._streams: dict[str, dict[int, dict[str, tuple[SectionReport, datetime]]]] = {}
         self._nodes: dict[int, str] = {}
+        self._served: Mapping[str, Mapping[str, object]] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve it on this server (`XdsServer(add_services=[reports.add_to])`)."""
@@ -87,6 +88,17 @@ class Reports:
         if before is None or replace(before, at=report.at) != report:
             self._on_change(gateway)
         self._on_section(gateway, report.section)
+
+    def serve(self, upstreams: Mapping[str, Mapping[str, object]]) -> None:
+        """These are served from now on, by gateway and `namespace/name`. What was said of others is forgotten, or a proxy that
+        runs for long would leave a trace of every upstream that there ever was."""
+        before, self._served = self._served, upstreams
+        for gateway, streams in self._streams.items():
+            gone = before.get(gateway, {}).keys() - upstreams.get(gateway, {}).keys()
+            for reports in streams.values() if gone else ():
+                for section in [each for each in reports if each.rpartition("/")[0] in gone]:
+                    del reports[section]
+                    self._on_section(gateway, section)
 
     def know(self, stream: int, node: str) -> None:
         """By which node id the proxy of a stream is known."""

@@ -51,6 +51,19 @@ def test_a_report_that_says_the_same_again_is_news_to_other_replicas_alone() -> 
     assert sections == [(EDGE, REPORT.section)] * 3
 
 
+def test_of_an_upstream_that_is_gone_nothing_is_remembered() -> None:
+    changes: list[str] = []
+    reports = Reports(on_section=lambda _, section: changes.append(section))
+    upstream = REPORT.section.rpartition("/")[0]
+    reports.serve({EDGE: {upstream: None, "team/other": None}})
+    reports.take(EDGE, 1, REPORT)
+    reports.serve({EDGE: {upstream: None}})
+    assert reports.all()
+    reports.serve({EDGE: {}})
+    assert not reports.all()
+    assert changes == [REPORT.section] * 2, "the other replicas are told"
+
+
 def request(**clusters: dict[int, tuple[int, int, int]]) -> lrs_pb2.LoadStatsRequest:
     """By cluster and priority: in flight, well, badly."""
     found = lrs_pb2.LoadStatsRequest()
