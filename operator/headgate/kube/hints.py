@@ -5,8 +5,9 @@ event is handed over to the main loop. Only `on.event` is used: kopf's other han
 users' objects. Posting of Events is off, there is no peering, and discovery is done once: nothing is written, and nothing
 beyond what is watched need be readable. Whether kopf misses an event, stalls or dies does not matter to what is true, only
 to how soon it is known: the periodic listing sees everything. So it is started again whenever it ends, and has everything
-listed then. A kind that was not there when it discovered is one that it never looks at: whoever finds that one is back has it
-begin `again`.
+listed then. Of a watch that ends by an error kopf tells its log, and goes on without it for good: that is heard here, told, and
+has kopf started again. A kind that was not there when it discovered is one that it never looks at: whoever finds that one is
+back has it begin `again`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from headgate.kube.scope import Scope
 _log = structlog.stdlib.get_logger("headgate.kube")
 #: Seconds between two starts: the first, and the longest.
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
+#: Seconds until a watch that the API server does not allow is tried again.
+REFUSED = 300.0
+_FORBIDDEN = 403
 #: Seconds that a watch lasts, that it may be silent (the server sends a bookmark each minute), and that its end is waited
 #: for: the thread is a daemon, and has nothing that anyone needs.
 WATCH, SILENCE, STOP = 240, 70.0, 2.0
@@ -51,7 +55,9 @@ class Hints:
     async def run(self) -> None:
         """Until cancelled."""
         # Each of its own retries would be a line, and why it ended is told here.
-        logging.getLogger("kopf").setLevel(logging.CRITICAL)
+        log = logging.getLogger("kopf")
+        log.setLevel(logging.ERROR)
+        log.propagate = False
         loop = asyncio.get_running_loop()
         pause = PAUSE
         while True:
@@ -74,6 +80,20 @@ class Hints:
             self._watcher.abandon()
 
 
+class _Ends(logging.Handler):
+    """Hears of watches that failed, and drops what else kopf says."""
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._failed = failed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As the base class's."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and record.getMessage().startswith("Watcher for "):
+            self._failed(error)
+
+
 class _Watcher:
     """One run of kopf."""
 
@@ -85,10 +105,29 @@ class _Watcher:
         self._thread = threading.Thread(target=self._main, name="kopf", daemon=True)
 
     async def run(self) -> BaseException | None:
-        """Until it ends; why it did."""
-        self._thread.start()
-        await self._ended.wait()
+        """Until it ends, or one of its watches has; why it did."""
+        log, ends = logging.getLogger("kopf"), _Ends(self._failed)
+        log.addHandler(ends)
+        try:
+            self._thread.start()
+            await self._ended.wait()
+        finally:
+            log.removeHandler(ends)
         return self._error
+
+    def _failed(self, error: BaseException) -> None:
+        """In kopf's thread: one of its watches is no more."""
+        if threading.get_ident() != self._thread.ident:
+            return  # of a run before
+        # Where trying again at once would be of no use, the others go on meanwhile.
+        wait = REFUSED if getattr(error, "status", None) == _FORBIDDEN else 0.0
+        _log.warning("kube.watch_ended", error=str(next(iter(error.args), error)), again_in=wait)
+        self._error = error
+
+        def end() -> None:
+            self._loop.call_later(wait, self.abandon)
+
+        self._hand_over(end)
 
     async def stop(self) -> None:
         """End the thread."""
