@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.api.base import GROUP
+from headgate.infra.manifest import MANAGED_BY
+from headgate.infra.manifest import MANAGER as MAKER
 from headgate.kube.client import MANAGER, Document
 from headgate.kube.reading import version_of
 from headgate.model.refs import ObjectRef
 
 #: What is on every object that Headgate makes.
-LABEL, VALUE = "app.kubernetes.io/managed-by", "headgate"
+LABEL, VALUE = MANAGED_BY, MAKER
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from headgate.api.base import GROUP
+from headgate.compile.documents import CONTROLLER
 from headgate.kube.client import Api, ApiProblem, Document, Refused
 from headgate.kube.elector import Leadership, NotLeading
 from headgate.kube.resources import CHILDREN, EVENTS, OURS
@@ -21,7 +21,6 @@ from headgate.kube.work import Work
 from headgate.model.refs import ObjectRef
 
 _log = structlog.stdlib.get_logger("headgate.kube")
-CONTROLLER = f"{GROUP}/controller"
 _CONFLICT = 409
 #: Bytes and characters that the API server takes.
 _NOTE, _NAME = 1024, 253

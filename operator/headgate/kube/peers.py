@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from headgate.infra.endpoints import SERVICE_NAME
 from headgate.kube.client import Api, Document
 from headgate.kube.metadata import MetadataWatch
 from headgate.kube.resources import ENDPOINT_SLICES
 from headgate.model.refs import ObjectRef
 
-_SERVICE = "kubernetes.io/service-name"
 PERIOD = (60.0, 300.0)
 
 
@@ -53,7 +53,7 @@ class PeerSource:
             lambda document: replicas(document, port),
             self._changed,
             period,
-            labels=f"{_SERVICE}={service}",
+            labels=f"{SERVICE_NAME}={service}",
             metadata=False,
         )
 
