@@ -63,8 +63,9 @@ class Window:
         return [each for each in self.samples if each.problem]
 
     def worst(self, *kinds: str) -> float:
-        """The longest latency of these kinds of call."""
-        return max((each.latency for each in self.samples if each.kind in kinds), default=0.0)
+        """The longest that a call of these kinds took from its beginning. How late that was is the machine's business: calls
+        wait for no others."""
+        return max((each.latency - each.late for each in self.samples if each.kind in kinds), default=0.0)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(s.kind for s in self.samples).items()))
