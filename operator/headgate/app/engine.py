@@ -1,9 +1,9 @@
 """The loop from the Store to the proxies and back into statuses: one compile at a time, of the whole world.
 
-Runs on the event loop; compile and rendering, pure and sometimes long, run in a thread meanwhile. A bug in either is logged
-and counted, and never ends the process: one in compile keeps the last Plan, one in rendering the last resources of what
-can't be rendered, which is told to the objects that it is made of. One in what comes after (statuses, whoever follows the
-Plan) keeps nothing from the proxies.
+Runs on the event loop; compile, rendering and the joining of statuses, pure and sometimes long, run in a thread meanwhile,
+one at a time. A bug in any of them is logged and counted, and never ends the process: one in compile keeps the last Plan, one
+in rendering the last resources of what can't be rendered, which is told to the objects that it is made of. One in what comes
+after (statuses, whoever follows the Plan) keeps nothing from the proxies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -139,7 +139,7 @@ class Engine:
             if self._store.dirty:
                 await self.compile()
             began = time.monotonic()
-            self.look()
+            await self.look()
             await self._rest(min(REST * (time.monotonic() - began), LONGEST_REST))
 
     async def compile(self) -> None:
@@ -162,7 +162,9 @@ class Engine:
         # The proxies first: whoever follows the Plan may look at all of ten thousand upstreams.
         await asyncio.sleep(0)
         self.plan = plan
-        self._carefully("plan", lambda: self._on_plan(plan))
+        self._reports.serve({key: gateway.upstreams for key, gateway in plan.gateways.items()})
+        with self._carefully("plan"):
+            self._on_plan(plan)
 
     async def _made(self) -> Plan | None:
         """A Plan of all that is declared; None where there is none, for a bug."""
@@ -188,26 +190,30 @@ class Engine:
         plan = compile_snapshot(self._around.fill(snapshot), self._memo, self._profiles)
         return self._around.redirect(plan)
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Join the Plan with what proxies and probes say."""
         plan = self.plan
-        if plan is not None and not self._carefully("statuses", lambda: self._look(plan)):
+        if plan is None:
+            return
+        with self._carefully("statuses"):
+            await self._look(plan)
+        if "statuses" in self._bugs:
             self._status_memo = StatusMemo()
 
-    def _carefully(self, what: str, step: Callable[[], None]) -> bool:
-        """Whether it went well. The same bug again, at each look perhaps, is not logged again."""
+    @contextlib.contextmanager
+    def _carefully(self, what: str) -> Iterator[None]:
+        """A bug ends what is done within, and nothing else. The same again, at each look perhaps, is not logged again."""
         try:
-            step()
+            yield
         except Exception as error:  # noqa: BLE001 - a bug: proxies get what they are to get nevertheless
             self.counts.later_failures += 1
             if self._bugs.get(what) != repr(error):
                 self._bugs[what] = repr(error)
                 _log.exception("engine.later_failed", what=what, failures=self.counts.later_failures)
-            return False
-        self._bugs.pop(what, None)
-        return True
+        else:
+            self._bugs.pop(what, None)
 
-    def _look(self, plan: Plan) -> None:
+    async def _look(self, plan: Plan) -> None:
         answers = Answers((self._xds.feedback(key) for key in plan.gateways), self._failures)
         now = datetime.now(UTC)
         reports = self._reports.all()
@@ -215,7 +221,9 @@ class Engine:
         if self._replicas is not None:
             acks, reports = self._replicas.join(answers), self._replicas.join_reports(reports)
         observed = Observed(acks, reports, self._probes(), self._objects(), self._unreadable())
-        self._statuses = statuses(plan, observed, self._statuses, now, self._status_memo)
+        # A second and more where all of ten thousand are another: proxies wait, and the lease does.
+        joined = asyncio.to_thread(statuses, plan, observed, self._statuses, now, self._status_memo)
+        self._statuses = await joined
         self._on_outlook(Outlook(plan, answers, self._statuses, reports))
 
     async def _rest(self, seconds: float) -> None:

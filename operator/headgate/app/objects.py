@@ -60,6 +60,7 @@ class _Made:
     """What was made, and what went into it: compared by identity first, which is what most of it is. `whole`: it is all that is
     wanted, and not what a bug has left."""
 
+    uid: str
     inputs: tuple[object, ...]
     manifests: tuple[Manifest, ...]
     whole: bool = True
@@ -82,6 +83,7 @@ class Objects:
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
         self._endpoints = endpoints
         self._made: dict[ObjectRef, _Made] = {}
+        self._seen: dict[ObjectRef, tuple[object, ...]] = {}
         self._owners: dict[ObjectRef, ObjectRef] = {}
         self._clashes: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self._settled: Mapping[ObjectRef, str] = {}
@@ -102,7 +104,39 @@ class Objects:
 
     def follow(self, plan: Plan) -> None:
         """This is to be in the cluster."""
-        self._plan = plan
+        before, self._plan = self._plan, plan
+        if before is None or not self._as_before(plan, before):
+            self._want(plan)
+
+    def _as_before(self, plan: Plan, before: Plan) -> bool:
+        """Whether exactly the same is wanted, as after nearly every edit: then nobody need go through ten thousand manifests."""
+        return plan.gateways.keys() == before.gateways.keys() and all(
+            self._same(gateway, before.gateways[key]) for key, gateway in plan.gateways.items()
+        )
+
+    def _same(self, gateway: Gateway, before: Gateway) -> bool:
+        known = self._made.get(gateway.ref)
+        if known is None or self._seen.get(gateway.ref) != self._look(gateway):
+            return False
+        made = self._gateway(gateway, known.uid, known)
+        if not _wants_the_same(made, known):
+            return False
+        self._made[gateway.ref] = made
+        pairs = zip(gateway.upstreams.values(), before.upstreams.values(), strict=True)
+        slices = self._endpoints(gateway.ref)
+        for upstream in [each for each, other in pairs if each is not other]:
+            one = self._made.get(upstream.ref)
+            if one is not None and self._upstream(upstream, gateway, one.uid, slices, one) is not one:
+                return False
+        return True
+
+    def _look(self, gateway: Gateway) -> tuple[object, ...]:
+        """What else decides about a gateway's objects and its upstreams', and is no part of the Plan."""
+        refs = [gateway.ref, *(each.ref for each in gateway.upstreams.values())]
+        return refs, list(map(self._uid, refs)), self._endpoints(gateway.ref)
+
+    def _want(self, plan: Plan) -> None:
+        self._seen = {gateway.ref: self._look(gateway) for gateway in plan.gateways.values()}
         before, made, settled, gateways = self._made, {}, {}, {}
         for gateway in plan.gateways.values():
             uid = self._uid(gateway.ref)
@@ -190,7 +224,7 @@ class Objects:
         floor = self._floor(gateway.key)
         if before is not None and before.inputs[0] is gateway and before.inputs[1:] == (uid, floor):
             return before
-        return _new(gateway.ref, (gateway, uid, floor), partial(self._of_gateway, gateway, uid, floor), before)
+        return _new(gateway.ref, uid, (gateway, uid, floor), partial(self._of_gateway, gateway, uid, floor), before)
 
     def _of_gateway(self, gateway: Gateway, uid: str, floor: int | None) -> tuple[Manifest, ...]:
         infra = self._installation.infra
@@ -210,7 +244,7 @@ class Objects:
         inputs = (upstream.service_mode, gateway.ref, gateway.listener, uid, there)
         if before is not None and before.inputs == inputs:
             return before
-        return _new(upstream.ref, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
+        return _new(upstream.ref, uid, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
 
     def _of_upstream(
         self, upstream: Upstream, gateway: Gateway, uid: str, there: tuple[Slice, ...]
@@ -220,13 +254,22 @@ class Objects:
 
 
 def _new(
-    owner: ObjectRef, inputs: tuple[object, ...], make: Callable[[], tuple[Manifest, ...]], before: _Made | None
+    owner: ObjectRef,
+    uid: str,
+    inputs: tuple[object, ...],
+    make: Callable[[], tuple[Manifest, ...]],
+    before: _Made | None,
 ) -> _Made:
     """Manifests of the same content stay the same objects."""
     try:
         manifests = make()
     except Exception:  # noqa: BLE001 - a bug costs one owner, not all of them
         _log.exception("objects.not_made", ref=owner)
-        return _Made(inputs, before.manifests if before is not None else (), whole=False)
+        return _Made(uid, inputs, before.manifests if before is not None else (), whole=False)
     known = {} if before is None else {each: each for each in before.manifests}
-    return _Made(inputs, tuple(known.get(each, each) for each in manifests))
+    return _Made(uid, inputs, tuple(known.get(each, each) for each in manifests))
+
+
+def _wants_the_same(one: _Made, other: _Made) -> bool:
+    """Whether two have the very same manifests."""
+    return one.whole == other.whole and list(map(id, one.manifests)) == list(map(id, other.manifests))

@@ -18,6 +18,7 @@ from functools import partial
 
 import structlog
 
+from headgate.app import memory
 from headgate.app.engine import Engine, Outlook
 from headgate.app.exchange import Exchange, ReplicaOptions
 from headgate.app.fleets import FleetOptions, Fleets
@@ -25,7 +26,6 @@ from headgate.app.happenings import Happenings
 from headgate.app.healing import Telling
 from headgate.app.leading import Duty, lead
 from headgate.app.measuring import counted, measure_engine, measure_kube, measure_replicas, measure_writes, measure_xds
-from headgate.app.memory import settle
 from headgate.app.probing import Probing
 from headgate.app.renewing import keep_renewed
 from headgate.app.tasks import BackgroundEnded, forever
@@ -106,6 +106,7 @@ class Operator:
         self.ports: tuple[int, ...] = ()
         #: Synced, compiled and serving.
         self.ready = asyncio.Event()
+        self._looked = False
         self.metrics = Metrics()
         self.health = Health((SYNCED, COMPILED, SERVING))
 
@@ -178,6 +179,7 @@ class Operator:
         measure_replicas(self.metrics, self._exchange.replicas)
 
     async def _serve(self) -> None:
+        memory.load()
         try:
             async with asyncio.TaskGroup() as group:
                 end = group.create_task(self._end())
@@ -190,7 +192,7 @@ class Operator:
                 await engine.compile()
                 if engine.plan is None:
                     raise BackgroundEnded("the first compile failed: this is a bug, see the log")
-                settle()
+                memory.settle()
                 self.health.done(COMPILED)
                 self._exchange.serve(self._tls, xds, self._reports, engine, self._tending.loads)
                 self.ports = await xds.start(self._options.xds)
@@ -323,6 +325,9 @@ class Operator:
         _log.debug("operator.planned", gateways=len(plan.gateways), objects=len(plan.verdicts))
 
     def _look(self, outlook: Outlook) -> None:
+        if not self._looked:
+            self._looked = True
+            memory.follow_up()
         self._happenings.look(outlook.statuses)
         self._statuses.want(outlook.statuses)
 

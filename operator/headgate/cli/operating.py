@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 from collections.abc import Sequence
@@ -70,7 +69,6 @@ def operator(
         ),
         health=health,
     )
-    gc.freeze()  # modules live as long as the process: no need to look through them again and again
 
     async def serve() -> None:
         await Operator(wanted).run()

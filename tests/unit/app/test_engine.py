@@ -175,11 +175,11 @@ async def test_a_bug_after_the_compile_keeps_nothing_from_the_proxies(monkeypatc
     monkeypatch.setattr(engine_module, "statuses", statuses)
     monkeypatch.setattr(rig.engine, "_on_plan", planned)
     await rig.engine.compile()
-    rig.engine.look()
+    await rig.engine.look()
     assert rig.wire.published
     assert (rig.outlooks, rig.engine.counts.later_failures) == ([], 2)
     broken = False
-    rig.engine.look()
+    await rig.engine.look()
     assert len(rig.outlooks) == 1
 
 

@@ -30,8 +30,10 @@ class Writer:
         self.settled: Mapping[ObjectRef, str] = {}
         self.gateways: Mapping[ObjectRef, str] = {}
         self.outcomes: dict[ObjectRef, Outcome] = {}
+        self.wants = 0
 
     def want(self, objects: Mapping[ObjectRef, Any], settled: Mapping[ObjectRef, str] | None = None) -> None:
+        self.wants += 1
         if settled is None:
             self.gateways = objects
         else:
@@ -104,6 +106,24 @@ def test_an_edit_of_one_makes_one() -> None:
     # The gateway is another value, with the same objects.
     after = world.follow(with_upstreams(edge, api("a"), api("b", service_mode=ServiceMode.CLUSTER_IP)))
     assert [ref for ref in before if after[ref] is not before[ref]] == [service("b")]
+
+
+def test_an_edit_that_changes_no_object_is_no_wish() -> None:
+    world, edge = world_of("a", "b")
+    world.follow(edge)
+    before = world.writer.wants
+    edited = with_upstreams(edge, api("a"), api("b", authorities=("elsewhere.example",)))
+    world.follow(edited)
+    assert world.writer.wants == before
+    # Others are: one of another uid, one more, one less, one that wants no Service.
+    world.uids[api("b").ref] = "new"
+    world.follow(edited)
+    assert world.writer.settled[api("b").ref] == "new"
+    world.uids[api("c").ref] = "c-uid"
+    assert service("c") in world.follow(with_upstreams(edge, api("a"), api("b"), api("c")))
+    assert service("a") not in world.follow(with_upstreams(edge, api("b"), api("c")))
+    none = with_upstreams(edge, api("b", service_mode=ServiceMode.NONE), api("c"))
+    assert service("b") not in world.follow(none)
 
 
 def test_what_has_no_service_of_its_own_wants_none_and_that_is_known() -> None:
