@@ -58,6 +58,8 @@ class Hints:
         log = logging.getLogger("kopf")
         log.setLevel(logging.ERROR)
         log.propagate = False
+        if not log.handlers:
+            log.addHandler(logging.NullHandler())  # or what comes between two runs would go to stderr
         loop = asyncio.get_running_loop()
         pause = PAUSE
         while True:
