@@ -93,6 +93,8 @@ class Steady:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.kubectl = cluster, cluster.kubectl
         self._samples: list[Sample] = []
+        #: When calls began.
+        self.began = 0.0
         self._note = "first"
 
     # Its objects
@@ -115,6 +117,7 @@ class Steady:
         self.upstream()
         self.kubectl("wait", "--for=condition=Ready", "pod/origin", f"--namespace={PROVIDERS}", "--timeout=60s")
         self.settled()
+        self.began = time.time()
         self.apply(_pod(CALLERS, "sender", _program("steady_sender"), URL))
         self.kubectl("wait", "--for=condition=Ready", "pod/sender", f"--namespace={CALLERS}", "--timeout=60s")
         until(lambda: self.live("1"), "the first call")
