@@ -100,8 +100,12 @@ def programmed(
     if objects:
         return _not_made(verdict.ref, objects)
     if not unheard and not all(connected for connected, _ in proxies):
-        message = "no proxy is connected that could say so"
-        return Judgement(ConditionStatus.UNKNOWN, Reason.NO_PROXY_CONNECTED, message)
+        without = ", ".join(key for key, (connected, _) in zip(verdict.gateways, proxies, strict=True) if not connected)
+        message = (
+            f"no proxy of gateway {without} is connected that could say so: its pods are starting, or something keeps them "
+            "from it, and then `headgate check` says what"
+        )
+        return Judgement(ConditionStatus.UNKNOWN, Reason.NO_PROXY_CONNECTED, message[:MESSAGE_MAX])
     waiting = sum(each.pending for _, each in proxies)
     if waiting:
         count = sum(connected for connected, _ in proxies)

@@ -116,6 +116,9 @@ def test_without_a_proxy_nothing_is_known() -> None:
     found = statuses(world(), Observed(Proxies(connected_={})), {}, NOW)
     assert triple(found, BILLING, "Programmed") == ("Unknown", "NoProxyConnected")
     assert triple(found, BILLING, "Ready") == ("Unknown", "NoProxyConnected")
+    # Whoever has only the upstream's status is led on to what keeps the proxies.
+    assert "of gateway shop/edge is connected" in of(found, BILLING, "Ready").message
+    assert "headgate check" in of(found, BILLING, "Ready").message
 
 
 def test_a_policy_on_two_gateways_needs_the_proxies_of_both() -> None:
