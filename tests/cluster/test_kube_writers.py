@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from cluster import ApiServer
 from harness.between import Between
 from harness.kube import make_namespace, put, until, upstream
-from headgate.api.crdgen import UNSEEN
 from headgate.api.conditions import Condition
+from headgate.api.crdgen import UNSEEN
 from headgate.api.status import UpstreamStatus
 from headgate.compile.status import Status
 from headgate.kube.access import Access
@@ -482,3 +483,32 @@ async def test_a_flood_of_events_is_dropped(api: Api, namespace: str) -> None:
             writer.tell(Happening(about, "", "Flood", str(number)))
     assert writer.dropped >= 500
     assert not await events(api, namespace)
+
+
+async def test_a_crd_older_than_the_operator_costs_the_fields_that_it_does_not_have(
+    api_server: ApiServer, api: Api, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [ObjectRef("UpstreamService", namespace, name) for name in ("first", "second")]
+    for ref in refs:
+        await put(api, upstream(namespace, ref.name))
+
+    def later(of: UpstreamStatus, **options: Any) -> Document:
+        written = BaseModel.model_dump(of, **options)
+        conditions = [{**each, "confidence": 0.9} for each in written["conditions"]]
+        return {**written, "conditions": conditions, "mood": "good", "weather": {"rain": True}}
+
+    monkeypatch.setattr(UpstreamStatus, "model_dump", later)
+    statuses = Statuses(api, Access(api_server.kubeconfig))
+    writer = statuses.writer
+    async with statuses.synced(), statuses.leading():
+        writer.want(MappingProxyType({ref: status("True") for ref in refs}))
+        await until(lambda: writer.counts.writes == 2, "both are written")
+        for ref in refs:
+            written = (await read(api, ref))["status"]
+            assert written["host"] == "api.example.com"
+            assert written["conditions"][0]["status"] == "True"
+            assert not {"mood", "weather"} & written.keys()
+        # And no more often than otherwise.
+        writer.want(MappingProxyType({ref: status("True") for ref in refs}))
+        await writer.idle()
+        assert (writer.counts.writes, writer.counts.failures) == (2, 0)

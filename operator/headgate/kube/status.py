@@ -3,10 +3,13 @@
 Wanted statuses come from the engine on every replica (`want`); only the one that leads has `run`. What stands in the cluster
 is known from the source, so that a status that somebody else changed is written again, and a new leader writes no more than
 what is wrong. One write per object at a time: what changes meanwhile is in the next one.
+
+Where the cluster's CRDs are older than this operator, the fields that they do not have are left out, and the rest is written.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +22,7 @@ from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.pace import Pace
 from headgate.kube.reading import Seen, said
 from headgate.kube.resources import OURS
+from headgate.kube.undeclared import Path, undeclared, without
 from headgate.kube.work import Work
 from headgate.model.refs import ObjectRef
 
@@ -26,6 +30,8 @@ _log = structlog.stdlib.get_logger("headgate.kube")
 _NOT_FOUND = 404
 #: Seconds until what the API server does not take is tried again.
 HOPELESS = 60.0
+#: Seconds until it is looked whether the CRDs have a field by now that they did not have.
+UPGRADED = 600.0
 #: Writes at the same time.
 WRITERS = 8
 
@@ -47,6 +53,8 @@ class StatusWriter:
         self._wanted: Mapping[ObjectRef, Status] = {}
         self._written: dict[ObjectRef, _Written] = {}
         self._paces: dict[ObjectRef, Pace] = {}
+        #: By kind, what the CRD does not have.
+        self._undeclared: dict[str, frozenset[Path]] = {}
         self._work: Work[ObjectRef] = Work()
         self.counts = WriteCounts()
 
@@ -77,6 +85,7 @@ class StatusWriter:
                 _log.debug("kube.statuses_in_step", writes=self.counts.writes)
             return again
 
+        self._undeclared.clear()
         self._written.clear()  # another replica may have written meanwhile
         await self._work.run(write, WRITERS, first=self._wanted)
 
@@ -85,6 +94,8 @@ class StatusWriter:
         if status is None or there is None:
             return None
         content = status.document.model_dump(mode="json", by_alias=True, exclude_none=True)
+        left_out = self._undeclared.get(ref.kind, frozenset())
+        content = without(content, left_out)
         wanted = said(content)
         known = self._written.get(ref)
         if known is None or known.uid != there.uid:
@@ -108,15 +119,38 @@ class StatusWriter:
         except NotLeading:
             return ONCE_MORE
         except ApiProblem as problem:
-            return self._failed(ref, problem)
+            return self._failed(ref, problem, left_out)
         self.counts.writes += 1
         self._paces.pop(ref, None)
         self._written[ref] = _Written(there.uid, wanted.exact, said(answer.get("status") or {}).exact)
         return None
 
-    def _failed(self, ref: ObjectRef, problem: ApiProblem) -> float | None:
+    def _failed(self, ref: ObjectRef, problem: ApiProblem, left_out: frozenset[Path]) -> float | None:
         if isinstance(problem, Refused) and problem.status == _NOT_FOUND:
             return None
+        if isinstance(problem, Refused) and (fields := undeclared(problem.message) - left_out):
+            self._leave_out(ref.kind, fields)
+            return 0.0
         self.counts.failures += 1
         _log.warning("kube.status_not_written", ref=str(ref), error=str(problem))
         return self._paces.setdefault(ref, Pace()).wait(problem) if problem.temporary else HOPELESS
+
+    def _leave_out(self, kind: str, fields: frozenset[Path]) -> None:
+        """From all of a kind. Of several writes at once each may find the same."""
+        known = self._undeclared.get(kind, frozenset())
+        if not known:
+            asyncio.get_running_loop().call_later(UPGRADED, self._look_again, kind)
+        self._undeclared[kind] = known | fields
+        for each in sorted(fields - known):
+            _log.warning(
+                "kube.status_field_undeclared",
+                kind=kind,
+                field=".".join(("status", *each)),
+                why="the CRDs in the cluster are older than this operator: apply those of its version",
+            )
+
+    def _look_again(self, kind: str) -> None:
+        self._undeclared.pop(kind, None)
+        for ref in self._wanted:
+            if ref.kind == kind:
+                self._work.add(ref)
