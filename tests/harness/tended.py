@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 from cluster import Cluster, images
-from headgate.kube.events import CONTROLLER
+from headgate.compile.documents import CONTROLLER
 
 PORT = 8000
 XDS = 18000

@@ -244,7 +244,7 @@ async def test_what_may_not_be_read_is_tried_again(server: FakeApiServer, api: A
     data = DataSource(api, Store(), Scope(), (0.05, 0.1), lambda: told.append(1))
     task = asyncio.create_task(data.run())
     await data.synced()
-    data.want([ref])
+    data.want(frozenset({ref}))
     await until(lambda: data.unreadable, "it may not be read")
     before = data.unreadable
     count = len(server.requests)
@@ -260,10 +260,10 @@ async def test_what_may_not_be_read_is_tried_again(server: FakeApiServer, api: A
     # Nothing is tried of what is not to be read at all, and nothing is known of what nobody wants.
     closed = DataSource(api, Store(), Scope(data=("other",)), (0.01, 0.02), lambda: told.append(1))
     server.requests.clear()
-    closed.want([ref])
+    closed.want(frozenset({ref}))
     assert "not to be read" in closed.unreadable[ref]
     assert not closed._later
-    closed.want([])
+    closed.want(frozenset())
     assert not closed.unreadable
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
