@@ -12,6 +12,7 @@ import asyncio
 import json
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,7 @@ from headgate.xds.bootstrap import NodeBootstrap, render
 EDITS = 120
 #: Seconds that any one step may take.
 PATIENCE = 400.0
+PAUSE = "headgate_loop_longest_pause_seconds "
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 #: The parts of an edit, in their order: from sending the apply to hearing of it by the watch, to its publication, to the
 #: proxy's acknowledgement; and all of it.
@@ -59,6 +61,7 @@ class Result:
     statuses_s: float = 0.0
     statuses: int = 0
     statuses_mib: float = 0.0
+    pause_ms: float = 0.0
     again_s: float = 0.0
     again_mib: float = 0.0
     edits: dict[str, list[float]] = field(default_factory=lambda: {part: [] for part in PARTS})
@@ -75,17 +78,24 @@ class Operator:
         self._read = 0
         self._lines: list[dict[str, Any]] = []
         self.began = time.time()
+        self._health = free_port()
         arguments = [
             *launch.command(),
             "operator",
             f"--kubeconfig={kubeconfig}",
             f"--xds-address=127.0.0.1:{xds}",
             f"--operator-namespace={SYSTEM}",
-            f"--health-address=127.0.0.1:{free_port()}",
+            f"--health-address=127.0.0.1:{self._health}",
             "--no-probes",
             "--log-level=debug",
         ]
         self.child = Child(arguments, self.log, environment=launch.environment({}, {}))
+
+    def longest_pause_ms(self) -> float:
+        """For how long its event loop was busy with one thing, at most since it was ready."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(each.split()[1]) for each in lines if each.startswith(PAUSE)) * 1000
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
@@ -153,6 +163,7 @@ def measure(size: int = 10_000, edits: int = EDITS, kubeconfig: Path | None = No
         envoy = stack.enter_context(Envoy(render(node), directory))
         _statuses(operator, kubeconfig, result)
         asyncio.run(_edits(kubeconfig, operator, result, edits))
+        result.pause_ms = operator.longest_pause_ms()
         result.edited_mib, result.peak_mib = resident_mib(operator.child.pid), peak_mib(operator.child.pid)
         result.envoy_mib = envoy.resident_bytes() / MIB
         operator.child.stop(timeout=60)
@@ -227,6 +238,7 @@ def _start_table(result: Result) -> Table:
         ("statuses written meanwhile", f"{result.statuses:,}"),
         ("memory then", f"{result.statuses_mib:,.0f} MiB"),
         ("memory after the edits (the most until then)", f"{result.edited_mib:,.0f} ({result.peak_mib:,.0f}) MiB"),
+        ("longest pause of the event loop, from ready on", f"{result.pause_ms:,.0f} ms"),
         ("started again, to ready", f"{result.again_s:.1f} s"),
         ("memory then, all statuses in step", f"{result.again_mib:,.0f} MiB"),
         ("Envoy's memory", f"{result.envoy_mib:,.0f} MiB"),

@@ -20,6 +20,7 @@ from headgate.kube.events import EventWriter
 from headgate.kube.source import KubeSource
 from headgate.model.refs import ObjectRef
 from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.serving import Health
 from headgate.xds.replicas import Replicas
 from headgate.xds.server import XdsServer
 
@@ -50,6 +51,15 @@ def measure_engine(metrics: Metrics, engine: Engine) -> None:
     )
     metrics.gauge(
         "headgate_upstreams", "Upstreams by health and circuit.", lambda: health(engine.statuses), ("health", "circuit")
+    )
+
+
+def measure_loop(metrics: Metrics, health: Health) -> None:
+    """How long everything else has to wait, at worst."""
+    metrics.gauge(
+        "headgate_loop_longest_pause_seconds",
+        "The longest that the event loop was busy with one thing since this replica was ready.",
+        lambda: health.longest_pause,
     )
 
 

@@ -25,7 +25,15 @@ from headgate.app.fleets import FleetOptions, Fleets
 from headgate.app.happenings import Happenings
 from headgate.app.healing import Telling
 from headgate.app.leading import Duty, lead
-from headgate.app.measuring import counted, measure_engine, measure_kube, measure_replicas, measure_writes, measure_xds
+from headgate.app.measuring import (
+    counted,
+    measure_engine,
+    measure_kube,
+    measure_loop,
+    measure_replicas,
+    measure_writes,
+    measure_xds,
+)
 from headgate.app.probing import Probing
 from headgate.app.renewing import keep_renewed
 from headgate.app.tasks import BackgroundEnded, forever
@@ -177,6 +185,7 @@ class Operator:
         kept = {"statuses": self._statuses.counts, "last-good": self._goods.counts}
         measure_writes(self.metrics, {**kept, **self._fleets.counts()})
         measure_replicas(self.metrics, self._exchange.replicas)
+        measure_loop(self.metrics, self.health)
 
     async def _serve(self) -> None:
         memory.load()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 #: Seconds between ticks.
-TICK = 0.5
+TICK = 0.1
 #: Seconds without a tick after which the loop counts as dead. The longest that anything keeps it busy in earnest is well
 #: below a second.
 PATIENCE = 20.0
@@ -41,16 +41,21 @@ class Health:
         self._lacks = tuple(lacks)
         self._patience, self._clock = patience, clock
         self._ticked = clock()
+        #: Seconds for which the event loop did nothing else but one thing, at most since it was ready; short of a TICK.
+        self.longest_pause = 0.0
 
     async def run(self) -> None:
         """Tick, until cancelled."""
         while True:
             self._ticked = self._clock()
             await asyncio.sleep(TICK)
+            self.longest_pause = max(self.longest_pause, self._clock() - self._ticked - TICK)
 
     def done(self, what: str) -> None:
         """One thing less that is lacking."""
         self._lacks = tuple(each for each in self._lacks if each != what)
+        if not self._lacks:
+            self.longest_pause = 0.0
 
     def lack(self, what: str) -> None:
         """Not ready any more."""

@@ -152,6 +152,15 @@ async def leading(each: Happenings) -> Any:
         await task
 
 
+async def caught_up(following: Happenings) -> int:
+    """How often others had the event loop until all was followed."""
+    turns = 0
+    while following._others:
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
 def ref(name: str) -> ObjectRef:
     return ObjectRef("UpstreamService", "shop", name)
 
@@ -194,11 +203,28 @@ async def test_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     following = cluster.following(every)
     async with leading(following):
         following.look({each: Status(BAD) for each in every})
+        await caught_up(following)
         assert len(cluster.reasons()) == module.BURST
         assert following.dropped == 1000 - module.BURST
         cluster.now += 1.0
         following.look(every)
+        await caught_up(following)
         assert len(cluster.reasons()) == module.RATE
+
+
+async def test_others_get_the_event_loop_where_all_are_new() -> None:
+    cluster = Cluster()
+    every = {ref(f"u{n}"): cluster.write(f"u{n}", READY) for n in range(10 * module.BATCH)}
+    following = cluster.following({})
+    following.look(every)
+    turns = await caught_up(following)
+    assert turns >= 9
+    # What comes meanwhile is not mixed up with what has not been followed yet, and a leader begins with all of it followed.
+    following.look({each: Status(BAD) for each in every})
+    following.look({each: Status(BAD) for each in every})
+    assert len(following._others) == 9 * module.BATCH
+    async with leading(following):
+        assert not following._others
 
 
 def test_an_event_says_whom_it_is_about() -> None:
