@@ -407,10 +407,11 @@ async def test_what_the_server_does_not_take_is_an_outcome(api: Api, namespace: 
     async with at_work(lambda: writer.run(FOREVER)):
         writer.want(wanted([bad, service(owner, "good")]))
         await until(lambda: len(writer.outcomes) == 2, "both outcomes")
-    outcome = writer.outcomes[ObjectRef("Service", namespace, "bad")]
+        outcome = writer.outcomes[ObjectRef("Service", namespace, "bad")]
+        names = {ref.name for ref in told}
     assert outcome.result is Result.REFUSED
     assert "externalName" in outcome.message
-    assert {ref.name for ref in told} == {"bad", "good"}
+    assert names == {"bad", "good"}
 
 
 async def test_nothing_is_removed_before_anything_is_wanted(api: Api, namespace: str) -> None:

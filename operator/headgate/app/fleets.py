@@ -21,7 +21,7 @@ from headgate.kube.endpoints import GatewayEndpoints
 from headgate.kube.identities import IdentityWriter, Issuer
 from headgate.kube.objects import PERIOD, ObjectWriter
 from headgate.kube.scope import Scope
-from headgate.model.observations import ObjectReports
+from headgate.model.observations import ObjectReport, ObjectReports
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 from headgate.xds.pki import CertificateAuthority, ServerTls
@@ -57,7 +57,7 @@ class FleetOptions:
 
 
 class Fleets:
-    """`uid`: an object's, as the cluster has it now. `floor`: see Objects. `period`: seconds between two
+    """`uid`: an object's, as the cluster has it now. `floor`, `recall`: see Objects. `period`: seconds between two
     listings of what was made, at least and at most. `wake` is called when `reports` are others."""
 
     def __init__(
@@ -68,13 +68,19 @@ class Fleets:
         uid: Callable[[ObjectRef], str | None],
         wake: Callable[[], None],
         floor: Callable[[str], int | None] = lambda _: None,
+        recall: Callable[[ObjectRef], tuple[ObjectReport, ...]] = lambda _: (),
         period: tuple[float, float] = PERIOD,
     ) -> None:
         keeping = Keeping(options.namespace, options.ca_secret, options.certificate_lifetime)
         self._authority = SharedAuthority(api, keeping, self._rotated)
         self._endpoints = GatewayEndpoints(api, scope, self.rescale, period)
         self._objects = Objects(
-            Installation(options.infra, options.xds), uid, floor=floor, endpoints=self._endpoints.of, on_reports=wake
+            Installation(options.infra, options.xds),
+            uid,
+            floor=floor,
+            endpoints=self._endpoints.of,
+            recall=recall,
+            on_reports=wake,
         )
         self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period)
         issuer = Issuer(self._authority.identity, self._authority.roots)
@@ -98,8 +104,12 @@ class Fleets:
         """A gateway's floor is another one, or its pods are elsewhere."""
         self._objects.again()
 
+    def heard(self, owner: ObjectRef) -> None:
+        """An owner's status in the cluster is another one."""
+        self._objects.heard(owner)
+
     def reports(self) -> ObjectReports:
-        """What could not be made, as this replica knows: nothing unless it leads."""
+        """What could not be made: as this replica knows if it leads, or else as it is said of the owner in the cluster."""
         return self._objects.reports()
 
     def counts(self) -> Mapping[str, WriteCounts]:

@@ -7,6 +7,9 @@ same: an edit of one upstream of 10,000 makes one manifest, and none is sent but
 A name that two want is the gateway's before any upstream's; the other one is told that it is taken. What can't be made for a bug
 is logged, and costs its owner alone: what was made of it before stays.
 
+What could not be made is known to the one that writes. The others, and that one until it has an outcome of its own, go by what
+the owner's status says in the cluster: a new leader must not say for a second that all is well.
+
 Of a gateway or an upstream that is declared, and of which the Plan has nothing to serve (it is broken, and no version before it
 is known), nothing is wanted and nothing removed. One event loop.
 """
@@ -68,8 +71,8 @@ class _Made:
 
 class Objects:
     """`uid` gives an object's uid as the cluster has it now. `floor`: how many proxies the calls in flight of a gateway
-    (`namespace/name`) ask for at least. `endpoints`: where a gateway's pods are; None as long as that is not known. `on_reports`:
-    the reports are others."""
+    (`namespace/name`) ask for at least. `endpoints`: where a gateway's pods are; None as long as that is not known. `recall`:
+    what an owner's status says that could not be made. `on_reports`: the reports are others."""
 
     def __init__(
         self,
@@ -78,16 +81,18 @@ class Objects:
         *,
         floor: Callable[[str], int | None] = lambda _: None,
         endpoints: Callable[[ObjectRef], tuple[Slice, ...] | None] = lambda _: None,
+        recall: Callable[[ObjectRef], tuple[ObjectReport, ...]] = lambda _: (),
         on_reports: Callable[[], None] = lambda: None,
     ) -> None:
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
-        self._endpoints = endpoints
+        self._endpoints, self._recall = endpoints, recall
         self._made: dict[ObjectRef, _Made] = {}
         self._seen: dict[ObjectRef, tuple[object, ...]] = {}
         self._owners: dict[ObjectRef, ObjectRef] = {}
         self._clashes: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self._settled: Mapping[ObjectRef, str] = {}
         self._failed: set[ObjectRef] = set()
+        self._recalled: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self._reports: ObjectReports | None = MappingProxyType({})
         self._writer: ObjectWriter | None = None
         self._identities: IdentityWriter | None = None
@@ -165,6 +170,9 @@ class Objects:
         if gone:
             self._failed -= gone
             self._reports = None
+        recalled = {ref: found for ref in made if (found := self._recall(ref))}
+        if recalled or self._recalled:
+            self._recalled, self._reports = recalled, None
 
     def _shared_out(self, made: Mapping[ObjectRef, _Made]) -> Mapping[ObjectRef, Manifest]:
         """Each name to the first one who wants it."""
@@ -191,7 +199,7 @@ class Objects:
         """A writer's outcome of this object is another one."""
         outcome = self._outcome(ref)
         if outcome is None or outcome.result is Result.APPLIED:
-            if ref not in self._failed:
+            if ref not in self._failed and self._owner(ref) not in self._recalled:
                 return
             self._failed.discard(ref)
         else:
@@ -199,17 +207,44 @@ class Objects:
         self._reports = None
         self._on_reports()
 
+    def heard(self, owner: ObjectRef) -> None:
+        """An owner's status in the cluster is another one."""
+        found = self._recall(owner) if owner in self._made else ()
+        if found == self._recalled.get(owner, ()):
+            return
+        self._recalled.pop(owner, None)
+        if found:
+            self._recalled[owner] = found
+        self._reports = None
+        self._on_reports()
+
     def reports(self) -> ObjectReports:
         """What could not be made, by owner. The same mapping as long as that is the same."""
         if self._reports is None:
             found = dict(self._clashes)
-            for ref in sorted(self._failed):
+            unmade = self._of_before()
+            for ref in sorted(self._failed | unmade.keys()):
                 outcome, owner = self._outcome(ref), self._owner(ref)
-                if outcome is not None and owner is not None and outcome.result in _RESULTS:
+                report = unmade.get(ref)
+                if outcome is not None and outcome.result in _RESULTS:
                     report = ObjectReport(ref.kind, ref.name, _RESULTS[outcome.result], outcome.message)
+                if report is not None and owner is not None:
                     found[owner] = (*found.get(owner, ()), report)
             self._reports = MappingProxyType(found)
         return self._reports
+
+    def _of_before(self) -> Mapping[ObjectRef, ObjectReport]:
+        """What the one that wrote before could not make, is still wanted, and has no outcome here."""
+        every = {
+            ObjectRef(each.kind, owner.namespace, each.name): (owner, each)
+            for owner, reports in self._recalled.items()
+            for each in reports
+        }
+        return {
+            ref: report
+            for ref, (owner, report) in every.items()
+            if self._outcome(ref) is None and self._owner(ref) == owner
+        }
 
     def _outcome(self, ref: ObjectRef) -> Outcome | None:
         writer = self._identities if ref.kind == "Secret" else self._writer

@@ -48,7 +48,7 @@ from headgate.kube.goods import Goods
 from headgate.kube.scope import Scope
 from headgate.kube.source import KubeSource, Times
 from headgate.kube.status import StatusWriter
-from headgate.model.observations import ProbeReport
+from headgate.model.observations import ObjectReport, ProbeReport
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Settings
 from headgate.model.verdict import Plan
@@ -176,6 +176,7 @@ class Operator:
             self._uid,
             lambda: self._wake(""),
             self._tending.floor,
+            self._unmade,
             options.times.relist,
         )
         self._xds: XdsServer | None = None
@@ -303,6 +304,7 @@ class Operator:
 
     def _said(self, ref: ObjectRef) -> None:
         self._statuses.said(ref)
+        self._fleets.heard(ref)
         if ref.kind == "UpstreamService":
             self._probing.heard(ref.key)
 
@@ -310,6 +312,10 @@ class Operator:
         """What the replica that leads has put into an upstream's status."""
         found = self._source.seen(ObjectRef("UpstreamService", *key.split("/", 1)))
         return found.probed if found is not None and self._options.probes else None
+
+    def _unmade(self, ref: ObjectRef) -> tuple[ObjectReport, ...]:
+        found = self._source.seen(ref)
+        return () if found is None else found.missing
 
     def _uid(self, ref: ObjectRef) -> str | None:
         found = self._source.seen(ref)

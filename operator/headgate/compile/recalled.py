@@ -1,7 +1,8 @@
-"""What probes have found, read back from the status that says so: a replica that begins to ask goes on from there.
+"""What probes have found, and which objects could not be made, read back from the status that says so: a replica that begins to
+ask and to write goes on from there.
 
-Pure; the reverse of `wellbeing`, whose words it reads. What it does not understand it takes for nothing: then the provider is
-asked anew.
+Pure; the reverse of `wellbeing` and of `conditions`, whose words it reads. What it does not understand it takes for nothing: then
+the provider, or the API server, is asked anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headgate.api.conditions import ConditionType, Reason
-from headgate.model.observations import ProbeReport, ProbeVerdict
+from headgate.model.observations import ObjectReport, ObjectResult, ProbeReport, ProbeVerdict
 
 _TROUBLE = {
     Reason.CREDENTIAL_REJECTED.value: ProbeVerdict.CREDENTIAL_REJECTED,
@@ -24,14 +25,44 @@ _WELL = ProbeReport(ProbeVerdict.HEALTHY, datetime(1970, 1, 1, tzinfo=UTC))
 _ANSWERED = re.compile(
     r"\([A-Z]+ \S+ (?:is answered with status (?P<status>\d+)|ends in (?P<word>\w+))(?:, (?P<detail>.*?))?\)(?:$|[;:])"
 )
+_UNMADE = {Reason.SERVICE_NAME_TAKEN.value, Reason.OBJECT_NAME_TAKEN.value, Reason.OBJECT_REFUSED.value}
+#: How what is said of one object begins. The API server's words, which come after it, may be any.
+_OBJECT = re.compile(
+    r"(?:^|; )(?:the API server does not take (?P<refused>\w+ [^\s/]+/[^\s/:]+): "
+    r"|(?P<taken>\w+ [^\s/]+/\S+) is there already and is somebody else's)"
+)
 
 
 def recalled(status: Mapping[str, Any]) -> ProbeReport | None:
     """From an upstream's status, as JSON; None where it tells nothing of probes."""
+    healthy = _condition(status, ConditionType.HEALTHY)
+    return None if healthy is None else _recalled(status, healthy)
+
+
+def missing(status: Mapping[str, Any]) -> tuple[ObjectReport, ...]:
+    """From a gateway's or an upstream's status, as JSON: what could not be made for it. What is told from that is the same
+    again."""
+    programmed = _condition(status, ConditionType.PROGRAMMED) or {}
+    if programmed.get("reason") not in _UNMADE:
+        return ()
+    message = str(programmed.get("message", ""))
+    found = list(_OBJECT.finditer(message))
+    ends = [*(each.start() for each in found[1:]), len(message)]
+    return tuple(_report(each, message[each.end() : end]) for each, end in zip(found, ends, strict=False))
+
+
+def _report(found: re.Match[str], rest: str) -> ObjectReport:
+    """What is said where a name is taken follows from the name."""
+    result = ObjectResult.REFUSED if found["refused"] else ObjectResult.TAKEN
+    kind, _, key = (found["refused"] or found["taken"]).partition(" ")
+    return ObjectReport(kind, key.partition("/")[2], result, rest if found["refused"] else "")
+
+
+def _condition(status: Mapping[str, Any], kind: ConditionType) -> Mapping[str, Any] | None:
     conditions = status.get("conditions")
     for each in conditions if isinstance(conditions, list) else ():
-        if isinstance(each, dict) and each.get("type") == ConditionType.HEALTHY:
-            return _recalled(status, each)
+        if isinstance(each, dict) and each.get("type") == kind:
+            return each
     return None
 
 

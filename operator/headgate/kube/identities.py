@@ -58,7 +58,7 @@ class _Held:
 
 
 class IdentityWriter:
-    """`on_outcome` is called with a Secret whose outcome is another one."""
+    """`on_outcome` is called with a Secret whose outcome is another one; there are none but while leading."""
 
     def __init__(
         self,
@@ -116,12 +116,22 @@ class IdentityWriter:
             # Where Secrets may not be read no gateway can be.
             for each in self._scope.listed_data
         ]
-        async with asyncio.TaskGroup() as group:
-            for watch in self._watches:
-                group.create_task(watch.run())
-            for watch in self._watches:
-                await watch.synced.wait()
-            await self._work.run(bring, WRITERS, first=self._wanted)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for watch in self._watches:
+                    group.create_task(watch.run())
+                for watch in self._watches:
+                    await watch.synced.wait()
+                await self._work.run(bring, WRITERS, first=self._wanted)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """From now on another replica knows what comes of what is wanted."""
+        known = list(self.outcomes)
+        self.outcomes.clear()
+        for secret in known:
+            self._on_outcome(secret)
 
     def _changed(self, secret: ObjectRef, _: _Held | None) -> None:
         if secret in self._wanted:

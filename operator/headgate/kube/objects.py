@@ -14,7 +14,7 @@ said now, because its declaration is broken or has not been read, everything sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,7 +69,8 @@ class _Applied:
 
 
 class ObjectWriter:
-    """`on_outcome` is called whenever the outcome of a wanted object is another one. `kinds`: names in `resources.CHILDREN`."""
+    """`on_outcome` is called whenever the outcome of a wanted object is another one; there are none but while leading. `kinds`:
+    names in `resources.CHILDREN`."""
 
     def __init__(
         self,
@@ -127,6 +128,19 @@ class ObjectWriter:
         async def bring(ref: ObjectRef) -> float | None:
             return await self._bring(ref, leadership)
 
+        try:
+            await self._keep(bring)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """From now on another replica knows what comes of what is wanted."""
+        known = list(self.outcomes)
+        self.outcomes.clear()
+        for ref in known:
+            self._on_outcome(ref)
+
+    async def _keep(self, bring: Callable[[ObjectRef], Awaitable[float | None]]) -> None:
         self._applied.clear()
         self._there = {
             kind: [
@@ -204,6 +218,7 @@ class ObjectWriter:
         meta = {**manifest["metadata"], "labels": labels}
         marked = digest([manifest, labels])
         if found is not None and self._applied.get(ref) == _Applied(marked, found.uid, found.mark):
+            self._tell(ref, Outcome(Result.APPLIED))
             return None
         if found is None:
             found = await self._look(ref)

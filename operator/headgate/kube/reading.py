@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from headgate.api.conditions import Reason
 from headgate.api.kinds import KINDS
 from headgate.compile.documents import Document
-from headgate.compile.recalled import recalled
+from headgate.compile.recalled import missing, recalled
 from headgate.compile.status import Status
-from headgate.model.observations import ProbeReport
+from headgate.model.observations import ObjectReport, ProbeReport
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.sentences import sentence, telling
@@ -44,12 +44,14 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An object of ours as the API server has it. `probed`: what its status says that probes have found."""
+    """An object of ours as the API server has it. What its status says: `probed`, that probes have found; `missing`, that could
+    not be made for it."""
 
     put: Put
     uid: str
     said: Said
     probed: ProbeReport | None = None
+    missing: tuple[ObjectReport, ...] = ()
 
 
 def ref_of(kind: str, document: Mapping[str, Any]) -> ObjectRef:
@@ -71,7 +73,7 @@ def seen(ref: ObjectRef, document: Mapping[str, Any], before: Seen | None = None
     probed = recalled(there) if ref.kind == "UpstreamService" else None
     known = before is not None and before.put.revision == _revision(meta)
     put = before.put if before is not None and known else _put(ref, document)
-    return Seen(put, str(meta.get("uid", "")), said(there), probed)
+    return Seen(put, str(meta.get("uid", "")), said(there), probed, missing(there))
 
 
 def _revision(meta: Mapping[str, Any]) -> str:

@@ -49,12 +49,15 @@ class World:
         self.floors: dict[str, int] = {}
         self.slices: tuple[Slice, ...] | None = None
         self.told = 0
+        #: What the owners' statuses say in the cluster.
+        self.said: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self.writer = Writer()
         self.objects = Objects(
             Installation(USUAL, "headgate-operator.headgate-system.svc.cluster.local:18000"),
             self.uids.get,
             floor=self.floors.get,
             endpoints=lambda _: self.slices,
+            recall=lambda owner: self.said.get(owner, ()),
             on_reports=self._tell,
         )
         self.objects.attach(self.writer, self.writer)  # type: ignore[arg-type]
@@ -185,6 +188,62 @@ def test_what_could_not_be_made_is_told_of_its_owner() -> None:
     world.writer.outcomes[secret] = Outcome(Result.APPLIED)
     world.objects.told(secret)
     world.follow(with_upstreams(edge, api("b")))
+    assert world.objects.reports() == {}
+
+
+def test_until_it_has_an_outcome_what_the_status_says_is_told() -> None:
+    world, edge = world_of("a", "b")
+    secret = ObjectRef("Secret", edge.ref.namespace, f"{edge.ref.name}-headgate")
+    a = ObjectReport("Service", "a", ObjectResult.TAKEN, "")
+    b = ObjectReport("Service", "b", ObjectResult.REFUSED, "a policy")
+    quota = ObjectReport("Secret", secret.name, ObjectResult.REFUSED, "a quota")
+    other = ObjectReport("Service", "elsewhere", ObjectResult.TAKEN, "")
+    world.said = {api("a").ref: (a, other), edge.ref: (quota,), api("gone").ref: (b,)}
+    world.follow(edge)
+    assert world.objects.reports() == {api("a").ref: (a,), edge.ref: (quota,)}, "what is wanted no more is not missing"
+    # The one that leads goes on finding things out.
+    world.said[api("b").ref] = (b,)
+    world.objects.heard(api("b").ref)
+    assert world.told == 1
+    reports = world.objects.reports()
+    assert reports[api("b").ref] == (b,)
+    world.objects.heard(api("b").ref)
+    world.objects.heard(api("gone").ref)
+    assert (world.objects.reports(), world.told) == (reports, 1)
+    assert world.objects.reports() is reports
+
+    # This one leads: its own outcomes count, one by one.
+    def outcome(ref: ObjectRef, result: Result, message: str = "") -> None:
+        world.writer.outcomes[ref] = Outcome(result, message)
+        world.objects.told(ref)
+
+    outcome(service("a"), Result.APPLIED)
+    outcome(service("b"), Result.TAKEN, "taken")
+    taken = (ObjectReport("Service", "b", ObjectResult.TAKEN, "taken"),)
+    assert world.objects.reports() == {api("b").ref: taken, edge.ref: (quota,)}
+    outcome(secret, Result.APPLIED)
+    assert world.objects.reports() == {api("b").ref: taken}
+    # What it says itself, perhaps some moments later, is no news to it.
+    world.said = {api("b").ref: (b,)}
+    world.objects.heard(api("a").ref)
+    world.objects.heard(edge.ref)
+    assert world.objects.reports() == {api("b").ref: taken}
+    # It does not lead any more, and another one does, who says otherwise.
+    world.writer.outcomes.clear()
+    for ref in (service("a"), service("b"), secret):
+        world.objects.told(ref)
+    assert world.objects.reports() == {api("b").ref: (b,)}
+    world.said = {}
+    world.objects.heard(api("b").ref)
+    assert world.objects.reports() == {}
+
+
+def test_a_service_that_is_wanted_no_more_is_not_missing() -> None:
+    world, edge = world_of("a")
+    world.said = {api("a").ref: (ObjectReport("Service", "a", ObjectResult.TAKEN, ""),)}
+    world.follow(edge)
+    assert world.objects.reports() == {api("a").ref: world.said[api("a").ref]}
+    world.follow(with_upstreams(edge, api("a", service_mode=ServiceMode.NONE)))
     assert world.objects.reports() == {}
 
 

@@ -1,4 +1,4 @@
-"""What probes have found is read back from the status as it was told, whatever it was."""
+"""What probes have found, and what could not be made, is read back from the status as it was told, whatever it was."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Any
 
 import pytest
 
-from harness.declare import World, secret, upstream
+from harness.declare import EDGE, World, secret, upstream
 from headgate.compile.documents import Inputs, document
-from headgate.compile.recalled import recalled
+from headgate.compile.recalled import missing, recalled
 from headgate.compile.wellbeing import of_upstream
-from headgate.model.observations import Circuit, ProbeReport, ProbeVerdict, SectionReport
+from headgate.model.observations import (
+    ACKNOWLEDGED,
+    Acknowledgement,
+    Circuit,
+    ObjectReport,
+    ObjectResult,
+    ProbeReport,
+    ProbeVerdict,
+    SectionReport,
+)
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 SINCE = NOW - timedelta(minutes=3)
@@ -93,3 +102,55 @@ def test_all_is_well() -> None:
 )
 def test_what_says_nothing_of_probes(junk: dict[str, Any]) -> None:
     assert recalled(junk) is None
+
+
+TAKEN, REFUSED = ObjectResult.TAKEN, ObjectResult.REFUSED
+
+
+def unmade(kind: str, objects: tuple[ObjectReport, ...], *, acks: Acknowledgement = ACKNOWLEDGED) -> dict[str, Any]:
+    """The status of an object for which these could not be made."""
+    world = World(EDGE + upstream(spec=SPEC) + secret("keys", token="t"))
+    world.compile()
+    verdict = world.verdict(kind, "edge" if kind == "IntegrationGateway" else "billing")
+    made = document(Inputs(verdict, proxies=((1, acks),), objects=objects), None, NOW)
+    return made.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+@pytest.mark.parametrize("kind", ["UpstreamService", "IntegrationGateway"])
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [("Service", "billing", TAKEN, "")],
+        [("Service", "billing.dotted", TAKEN, "")],
+        [
+            (
+                "Service",
+                "billing",
+                REFUSED,
+                'services "billing" is forbidden: exceeded quota: few, used: services=5; ask (us)',
+            )
+        ],
+        [("Service", "billing", REFUSED, "")],
+        [
+            ("Deployment", "edge-headgate", REFUSED, "denied: one; two: three/four"),
+            ("EndpointSlice", "billing-1", TAKEN, ""),
+            ("Secret", "edge-headgate", TAKEN, ""),
+            ("Service", "edge-headgate", REFUSED, "no; Service shop/billing was looked for"),
+        ],
+        [("Service", "billing", REFUSED, "x" * 40_000)],
+    ],
+)
+def test_what_could_not_be_made(kind: str, objects: list[tuple[str, str, ObjectResult, str]]) -> None:
+    reports = tuple(ObjectReport(*each) for each in objects)
+    status = unmade(kind, reports)
+    found = missing(status)
+    assert [each[:3] for each in objects] == [(each.kind, each.name, each.result) for each in found]
+    assert unmade(kind, found) == status, "what is told from it is the same"
+
+
+def test_of_what_is_made_or_not_in_force_nothing_is_missing() -> None:
+    assert missing(unmade("UpstreamService", ())) == ()
+    reports = (ObjectReport("Service", "billing", TAKEN, ""),)
+    assert missing(unmade("UpstreamService", reports, acks=Acknowledgement(failed=("a bug",)))) == ()
+    for junk in ({}, {"conditions": 1}, {"conditions": [{"type": "Programmed", "reason": "ObjectRefused"}]}):
+        assert missing(junk) == ()
