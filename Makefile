@@ -25,14 +25,15 @@ demo: setup ## See it work in a minute: real gateway, simulated providers, no ke
 	@PYTHONPATH=tools $(BIN)/python -m demo
 
 .PHONY: test
-test: lint types layers test-all ## Everything that must be green but test-cluster: style, types, layers, tests, coverage
+test: lint types layers test-all ## Everything that must be green: style, types, layers, tests, coverage; builds a Kubernetes once
 
 .PHONY: test-all
-test-all: setup parts ## All tests with coverage, then those that measure load and time
+test-all: setup parts kubernetes ## All tests but the slow ones with coverage, then those that measure load and time
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadfile
+	@# One worker more than there are cores: tests of a cluster wait most of the time.
+	$(BIN)/coverage run -m pytest -m "not serial and not slow" -n 3 --dist loadgroup
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
-	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
+	$(PYTEST) -m "serial and not slow" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -48,9 +49,12 @@ test-envoy: setup ## Black-box tests against a real Envoy
 test-clients: setup parts ## Black-box tests with the vendors' own clients
 	$(PYTEST) tests/clients
 
+.PHONY: kubernetes
+kubernetes: setup ## Build the Kubernetes that tests and `make cluster` run: a quarter of an hour, once
+	@PYTHONPATH=tools $(BIN)/python -m cluster build || [ "$$CI" != true ]
+
 .PHONY: test-cluster
-test-cluster: setup ## Tests on a real Kubernetes; needs root, and once a quarter of an hour to build it
-	@PYTHONPATH=tools $(BIN)/python -m cluster build
+test-cluster: setup kubernetes ## All tests on a real Kubernetes, the slow ones too; needs root
 	$(PYTEST) -m cluster
 
 .PHONY: cluster cluster-down
