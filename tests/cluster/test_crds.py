@@ -21,7 +21,8 @@ from headgate.api.attachment import PolicySpec, TargetRef
 from headgate.api.base import Model
 from headgate.api.circuitbreaker import CircuitBreakerSpec, FailureRate
 from headgate.api.credential import CredentialLocation
-from headgate.api.gateway import AllowedNamespaces
+from headgate.api.fleet import Drain, ScaleDown, Scaling
+from headgate.api.gateway import AllowedNamespaces, Callers
 from headgate.api.healthcheck import ActiveHealthCheck, StatusRange
 from headgate.api.kinds import KINDS
 from headgate.api.probe import Probe
@@ -70,6 +71,10 @@ HOSTS: dict[type[Model], Host] = {
     ClientSelector: ("RateLimit", limited),
     LimitRate: ("RateLimit", lambda example: {**POLICY, "rules": [{"name": "a", "limit": example}]}),
     AllowedNamespaces: ("IntegrationGateway", lambda example: {"allowedNamespaces": example}),
+    Callers: ("IntegrationGateway", lambda example: {"callers": example}),
+    Scaling: ("IntegrationGateway", lambda example: {"scaling": example}),
+    ScaleDown: ("IntegrationGateway", lambda example: {"scaling": {"scaleDown": example}}),
+    Drain: ("IntegrationGateway", lambda example: {"drain": example}),
     StatusRange: (
         "UpstreamService",
         lambda example: {**API, "healthCheck": {"active": {"path": "/", "expectedStatuses": [example]}}},

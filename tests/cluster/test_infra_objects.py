@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,11 +46,28 @@ def apply(api_server: ApiServer, client: ServerClient) -> Server:
         )
         return answer.status_code, answer.json()
 
+    for name in {name for case in CASES for name in runtimes(case)}:
+        document = {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": name},
+            "handler": "any",
+        }
+        api_server.kubectl("apply", "--server-side", "--filename=-", given=json.dumps(document))
     for case in CASES:
         for each in made(case).objects:
             if each.ref.kind in FIRST:
                 assert send(each.document(), dry_run=False)[0] in {200, 201}
     return send
+
+
+def runtimes(case: Path) -> Iterator[str]:
+    """RuntimeClasses that pods ask for: a pod of one that is not there is refused."""
+    for each in made(case).objects:
+        if each.ref.kind == "Deployment" and (
+            name := each.document()["spec"]["template"]["spec"].get("runtimeClassName")
+        ):
+            yield name
 
 
 def objects() -> Iterator[Any]:

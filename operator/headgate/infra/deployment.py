@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from headgate.infra.bootstrap import LIVE_PATH, PodLife, in_pod, pod_life
 from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
+from headgate.infra.quantity import cpu, memory
 from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings, Resources
 from headgate.model.fleet import PodTemplate
 from headgate.model.plan import Gateway, Listener
@@ -166,12 +167,8 @@ def _get(path: str, port: int | str) -> dict[str, Any]:
 
 
 def _resources(resources: Resources) -> Document:
-    limits = {"memory": _memory(resources.memory_bytes)}
+    limits = {"memory": memory(resources.memory_bytes)}
     if resources.cpu_limit_millis is not None:
-        limits["cpu"] = f"{resources.cpu_limit_millis}m"
+        limits["cpu"] = cpu(resources.cpu_limit_millis)
     request = resources.memory_request_bytes or resources.memory_bytes
-    return {"requests": {"cpu": f"{resources.cpu_millis}m", "memory": _memory(request)}, "limits": limits}
-
-
-def _memory(size: int) -> str:
-    return f"{size >> 20}Mi" if size % (1 << 20) == 0 else str(size)
+    return {"requests": {"cpu": cpu(resources.cpu_millis), "memory": memory(request)}, "limits": limits}

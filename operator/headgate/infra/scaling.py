@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headgate.infra.manifest import Document, Manifest, Owner, child_name, gateway_labels, manifest, selector
+from headgate.infra.quantity import cpu
 from headgate.infra.settings import Scaling
 
 
@@ -22,12 +23,12 @@ def autoscaler(owner: Owner, scaling: Scaling, asked: int | None = None) -> Mani
     """By CPU, in absolute numbers: a share of what is requested would change its meaning with the request. `asked`: so many
     proxies are wanted for another reason, as far as the bounds allow."""
     name = child_name(owner.ref.name)
-    cpu = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": f"{scaling.cpu_millis}m"}}
+    used = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": cpu(scaling.cpu_millis)}}
     spec: Document = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": min(max(scaling.least, asked or 0), scaling.most),
         "maxReplicas": scaling.most,
-        "metrics": [{"type": "Resource", "resource": cpu}],
+        "metrics": [{"type": "Resource", "resource": used}],
         "behavior": {
             # Up at once, to the double or by four, whichever is more; down one a minute: each takes its counts of limits
             # and breakers along.
