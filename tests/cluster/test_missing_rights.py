@@ -17,9 +17,20 @@ import pytest
 
 from harness import rights
 from harness.rights import Audited, Right
-from harness.staged import Stage, audited_server, declared, keyed, ours, pods, proxied, stage, upstream
+from harness.staged import (
+    Stage,
+    audited_server,
+    declared,
+    keyed,
+    lease_deleted,
+    ours,
+    pods,
+    proxied,
+    stage,
+    upstream,
+)
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 Deed = Callable[[Stage], Awaitable[object]]
 STATUSES = {
@@ -138,6 +149,7 @@ DEEDS: dict[tuple[str, str], Deed] = {
     ("events", ""): key_lost,
     ("leases", "get"): started,
     ("leases", "update"): nothing,
+    ("leases", "create"): lease_deleted,
     ("namespaces", ""): nothing,
     ("pods", "delete"): pod_of_no_use,
     ("services", "delete"): service_unwanted,

@@ -22,6 +22,8 @@ from harness.staged import (
     declared,
     gateway,
     gone,
+    lease_deleted,
+    lease_there,
     matches,
     nothing,
     pods,
@@ -53,6 +55,10 @@ async def story(stage: Stage) -> None:
     await stage.until(lambda: matches(stage, "upstream", "keyed", "SecretNotFound"), "a status")
     for kind, name in (("retrypolicy", "again"), ("circuitbreaker", "cut"), ("ratelimit", "few"), ("igw", "edge")):
         await stage.until(partial(stage.reason, kind, name), f"a status of {kind}")
+
+    # Somebody deletes the Lease: the replica that leads makes it anew.
+    await lease_deleted(stage)
+    await stage.until(lambda: lease_there(stage), "the Lease is there again")
 
     # A proxy, and the pod of another one that nobody hears of.
     envoy = proxied(stage)

@@ -207,6 +207,17 @@ def proxied(stage: Stage) -> Envoy:
     )
 
 
+async def lease_deleted(stage: Stage) -> None:
+    """By somebody."""
+    await Objects(stage.audited.server, stage.home).kubectl("delete", "lease", "headgate-operator")
+
+
+async def lease_there(stage: Stage) -> bool:
+    """Whether the operators have a Lease to agree on."""
+    named = ("get", "lease", "headgate-operator", "--ignore-not-found", "--output=name")
+    return bool(await Objects(stage.audited.server, stage.home).kubectl(*named))
+
+
 async def matches(stage: Stage, kind: str, name: str, reason: str) -> bool:
     return await stage.reason(kind, name) == reason
 

@@ -38,6 +38,7 @@ NAMESPACE: tuple[Rule, ...] = (("", ("namespaces",), ("get",)),)
 #: In the operator's own namespace; on the one object of a name, where there is one.
 OWN: tuple[tuple[Rule, str], ...] = (
     (("coordination.k8s.io", ("leases",), ("get", "update")), "headgate-operator"),
+    (("coordination.k8s.io", ("leases",), ("create",)), ""),
     (("", ("secrets",), ("update",)), "headgate-ca"),
     (("", ("configmaps",), ("create", "patch")), ""),
 )
