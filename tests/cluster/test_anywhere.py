@@ -22,7 +22,7 @@ from harness import somewhere
 from harness.require import require
 from harness.somewhere import Somewhere
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 UPSTREAM = """
 apiVersion: headgate.dev/v1alpha1

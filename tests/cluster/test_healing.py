@@ -11,7 +11,7 @@ from cluster import Cluster
 from cluster.installed import NAMESPACE, install
 from harness.tended import PORT, XDS, Load, Tended, made, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 TWO = {"scaling": {"minReplicas": 2, "maxReplicas": 2}}
 OPERATOR = "app.kubernetes.io/component=operator"
 #: Patience, the age that pods must have, one gateway after the other, a drain each.

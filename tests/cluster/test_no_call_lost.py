@@ -45,7 +45,7 @@ API_IN_PODS = f"http://{KUBERNETES_SERVICE}:443/"
 #: Calls go on so long before and after a disturbance.
 AROUND = 3
 
-pytestmark = [pytest.mark.cluster, pytest.mark.serial, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.serial, pytest.mark.timeout(900)]
 
 
 @dataclass

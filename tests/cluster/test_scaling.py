@@ -11,7 +11,7 @@ from cluster import Cluster
 from cluster.installed import NAMESPACE, install
 from harness.tended import Load, Tended, made, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 CALM = 20
 OPERATOR = "app.kubernetes.io/component=operator"
 
