@@ -20,11 +20,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import random
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -32,7 +33,7 @@ from pydantic import ValidationError
 
 from headgate.api.base import GROUP
 from headgate.api.kinds import KINDS
-from headgate.kube.client import Api, ApiProblem, Document
+from headgate.kube.client import Api, ApiProblem, Document, Refused
 from headgate.kube.counts import WriteCounts
 from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.pace import Pace
@@ -53,6 +54,7 @@ ROOM, UNPACKED = 1_000_000, 1 << 26
 #: Seconds from one writing to the next, at least.
 REST = 1.0
 _GZIP = 31
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,14 @@ class Line:
 
 
 Lines = dict[ObjectRef, Line]
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A ConfigMap that the API server did not take: when it is tried again, on the event loop's clock."""
+
+    pace: Pace = field(default_factory=Pace)
+    until: float = 0.0
 
 
 def line(good: Good) -> Line:
@@ -143,7 +153,7 @@ class Goods:
         self._more.set()
 
     async def idle(self) -> None:
-        """Wait until all is written that is to be."""
+        """Wait until all is written that is to be, but for what was refused and waits to be tried again."""
         await self._idle.wait()
 
     async def recall(self, seen: Callable[[ObjectRef], Seen | None]) -> list[Good]:
@@ -169,6 +179,7 @@ class Goods:
     async def _keep(self, leadership: Leadership) -> None:
         pace, known = Pace(), False
         changed: set[ObjectRef] = set()
+        refused: dict[int, _Refused] = {}
         self._idle.clear()
         while True:
             self._more.clear()
@@ -177,9 +188,7 @@ class Goods:
                     changed |= await self._compared()
                     known = True
                 changed |= self._store.changed_goods()
-                for shard, refs in sorted(_by_shard(changed).items()):
-                    await self._write(shard, refs, leadership)
-                    changed -= refs
+                await self._write_all(changed, refused, leadership)
             except ApiProblem as problem:
                 self.counts.failures += 1
                 wait = pace.wait(problem)
@@ -193,8 +202,33 @@ class Goods:
             if not self._more.is_set():
                 self._idle.set()
             await asyncio.sleep(self._rest)
-            await self._more.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min((each.until for each in refused.values()), default=None)):
+                    await self._more.wait()
             self._idle.clear()
+
+    async def _write_all(self, changed: set[ObjectRef], refused: dict[int, _Refused], leadership: Leadership) -> None:
+        """What is written is taken out of `changed`. A shard that the API server does not take keeps none of the others from
+        being written."""
+        now = asyncio.get_running_loop().time
+        for shard, refs in sorted(_by_shard(changed).items()):
+            if shard in refused and refused[shard].until > now():
+                continue
+            try:
+                await self._write(shard, refs, leadership)
+            except Refused as problem:
+                if problem.status == _TOO_MANY:
+                    raise  # it is about all of them
+                self.counts.failures += 1
+                known = refused.setdefault(shard, _Refused())
+                wait = known.pace.wait(problem)
+                known.until = now() + wait
+                _log.warning(
+                    "kube.last_good_not_written", error=str(problem), shard=_name(shard), again_in=round(wait, 1)
+                )
+            else:
+                changed -= refs
+                refused.pop(shard, None)
 
     async def follow(self) -> None:
         """While another replica leads: what it has seen go by and this one has not, of objects that are not as they should

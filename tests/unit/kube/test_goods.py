@@ -247,6 +247,47 @@ async def test_a_write_that_fails_is_done_later(server: FakeApiServer, api: Api)
         await until(lambda: kept(server), "it is kept")
 
 
+async def test_a_part_that_is_refused_keeps_no_other_from_being_written(server: FakeApiServer, api: Api) -> None:
+    names = sorted((f"u{n}" for n in range(9)), key=lambda name: shard_of(ref(name)))
+    world = World()
+    for name in names:
+        world.declare(name)
+    first = shard_of(ref(names[0]))
+    others = {name for name in names if shard_of(ref(name)) != first}
+    path = f"{CONFIG_MAPS.path(NAMESPACE)}/headgate-last-good-{first:02}"
+    server.answers["PATCH", path] = (422, 0)
+    async with leading(goods := Goods(api, NAMESPACE, world.store, rest=0.0)):
+        await until(lambda: set(kept(server)) == others, "those after it are kept")
+        await goods.idle()
+
+        def tries() -> int:
+            return sum(each.startswith(f"PATCH {path}") for each in server.requests)
+
+        # What happens to others meanwhile does not make it tried more often.
+        last, before = names[-1], tries()
+        for generation in range(2, 12):
+            world.declare(last, generation)
+            goods.proven()
+            await until(lambda: kept(server)[last].startswith(f"{generation}-"), "an edit of another")  # noqa: B023
+        assert tries() <= before + 2
+        assert goods.counts.failures == tries()
+        server.answers.clear()
+        await until(lambda: set(kept(server)) == set(names), "it is tried again by itself")
+
+
+async def test_a_server_that_is_busy_is_left_alone(server: FakeApiServer, api: Api) -> None:
+    world = World()
+    for number in range(9):
+        world.declare(f"u{number}")
+    server.answers["PATCH", CONFIG_MAPS.path(NAMESPACE)] = (429, 0)
+    async with leading(goods := Goods(api, NAMESPACE, world.store)):
+        await until(lambda: goods.counts.failures, "it tries")
+        written = {each for each in server.requests if each.startswith(f"PATCH {CONFIG_MAPS.path(NAMESPACE)}")}
+        assert len(written) == 1, "the others wait too"
+        server.answers.clear()
+        await until(lambda: len(kept(server)) == 9, "all are kept")
+
+
 async def test_a_write_that_the_right_was_too_short_for_is_made_when_it_was_renewed(
     server: FakeApiServer, api: Api
 ) -> None:
