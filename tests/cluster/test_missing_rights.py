@@ -132,6 +132,13 @@ async def first_declared(here: Stage) -> None:
     await declared(here)
 
 
+async def lease_lost(here: Stage) -> None:
+    """Whoever runs wants it back."""
+    if here.replica is None:
+        await here.start()
+    await lease_deleted(here)
+
+
 async def resolved(here: Stage, wanted: str) -> bool:
     return (await here.objects.condition("keyed", "ResolvedRefs"))[0] == wanted
 
@@ -149,7 +156,7 @@ DEEDS: dict[tuple[str, str], Deed] = {
     ("events", ""): key_lost,
     ("leases", "get"): started,
     ("leases", "update"): nothing,
-    ("leases", "create"): lease_deleted,
+    ("leases", "create"): lease_lost,
     ("namespaces", ""): nothing,
     ("pods", "delete"): pod_of_no_use,
     ("services", "delete"): service_unwanted,

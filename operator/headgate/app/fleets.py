@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from headgate.app.authority import Keeping, SharedAuthority
+from headgate.app.healing import Telling
 from headgate.app.leading import Duty
 from headgate.app.objects import KINDS, Installation, Objects
 from headgate.app.renewing import renew
@@ -18,6 +19,7 @@ from headgate.infra.settings import InfraSettings, OperatorPods
 from headgate.kube.client import Api
 from headgate.kube.counts import WriteCounts
 from headgate.kube.endpoints import GatewayEndpoints
+from headgate.kube.events import Happening
 from headgate.kube.identities import IdentityWriter, Issuer
 from headgate.kube.objects import PERIOD, ObjectWriter
 from headgate.kube.scope import Scope
@@ -58,7 +60,7 @@ class FleetOptions:
 
 class Fleets:
     """`uid`: an object's, as the cluster has it now. `floor`, `recall`: see Objects. `period`: seconds between two
-    listings of what was made, at least and at most. `wake` is called when `reports` are others."""
+    listings of what was made, at least and at most. `wake` is called when `reports` are others. `telling`: of what was healed."""
 
     def __init__(
         self,
@@ -70,7 +72,9 @@ class Fleets:
         floor: Callable[[str], int | None] = lambda _: None,
         recall: Callable[[ObjectRef], tuple[ObjectReport, ...]] = lambda _: (),
         period: tuple[float, float] = PERIOD,
+        telling: Telling | None = None,
     ) -> None:
+        self._telling = telling
         keeping = Keeping(options.namespace, options.ca_secret, options.certificate_lifetime)
         self._authority = SharedAuthority(api, keeping, self._rotated)
         self._endpoints = GatewayEndpoints(api, scope, self.rescale, period)
@@ -82,7 +86,7 @@ class Fleets:
             recall=recall,
             on_reports=wake,
         )
-        self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period)
+        self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period, self._revived)
         issuer = Issuer(self._authority.identity, self._authority.roots)
         self._identities = IdentityWriter(api, issuer, scope, self._objects.told, period)
         self._objects.attach(self._writer, self._identities)
@@ -128,6 +132,12 @@ class Fleets:
             "identities": self._identities.run,
             "objects": self._writer.run,
         }
+
+    def _revived(self, gateway: ObjectRef, uid: str, number: int) -> None:
+        if self._telling is not None:
+            note = f"its Deployment was scaled to 0, where its autoscaler is switched off: it is to have {number} pods again"
+            self._telling.event(Happening(gateway, uid, "ScaledFromZero", note, action="Heal", warning=True))
+            self._telling.count(gateway.key, "ScaledFromZero", "AutoscalerOff")
 
     def _rotated(self) -> None:
         if self._tls is not None:

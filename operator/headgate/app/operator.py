@@ -36,7 +36,7 @@ from headgate.app.measuring import (
 )
 from headgate.app.probing import Probing
 from headgate.app.renewing import keep_renewed
-from headgate.app.tasks import BackgroundEnded, forever
+from headgate.app.tasks import BackgroundEnded, forever, logged
 from headgate.app.tending import Around, Tending
 from headgate.control.election import Timings
 from headgate.control.healing import Limits
@@ -160,13 +160,8 @@ class Operator:
         )
         telling = self._exchange.replicas.telling
         self._reports = Reports(self._wake, self._probing.succeeded, telling.reported)
-        around = Around(
-            self._exchange.replicas,
-            self._reports,
-            Telling(self._events.tell, self.metrics.healed),
-            self._uid,
-            self._rescale,
-        )
+        healed = Telling(self._events.tell, self.metrics.healed)
+        around = Around(self._exchange.replicas, self._reports, healed, self._uid, self._rescale)
         self._tending = Tending(api, options.scope, options.fleets.infra, around, options.healing)
         self._tending.measure(self.metrics)
         self._fleets = Fleets(
@@ -178,6 +173,7 @@ class Operator:
             self._tending.floor,
             self._unmade,
             options.times.relist,
+            healed,
         )
         self._xds: XdsServer | None = None
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)
@@ -370,4 +366,4 @@ class Operator:
 
 def _start(group: asyncio.TaskGroup, tasks: Mapping[str, Task]) -> None:
     for name, task in tasks.items():
-        group.create_task(forever(name, task), name=name)
+        group.create_task(forever(name, partial(logged, name, task)), name=name)

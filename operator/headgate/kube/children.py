@@ -11,7 +11,6 @@ from headgate.api.base import GROUP
 from headgate.infra.manifest import MANAGED_BY
 from headgate.infra.manifest import MANAGER as MAKER
 from headgate.kube.client import MANAGER, Document
-from headgate.kube.reading import version_of
 from headgate.model.refs import ObjectRef
 
 #: What is on every object that Headgate makes.
@@ -29,7 +28,7 @@ class Controller:
 
 @dataclass(frozen=True, slots=True)
 class There:
-    """An object as it is. `mark` changes with what is declared in it, and not with its status where that can be told.
+    """An object as it is. `mark` changes with what is declared in it, and not with its status.
     `ours`: Headgate applied it. `counts`: Headgate says its number of replicas."""
 
     uid: str
@@ -42,12 +41,19 @@ class There:
 def there(document: Document) -> There:
     """From an object, or its metadata alone."""
     meta = document["metadata"]
-    # A generation counts changes of what is declared; without one, any change counts.
-    declared = meta.get("generation") or version_of(document)
+    # A generation counts changes of what is declared.
+    declared = meta.get("generation") or _said(meta)
     mark = digest([declared, meta.get("labels"), meta.get("ownerReferences")])
     said = applied(meta)
     counts = any("f:replicas" in each.get("f:spec", {}) for each in said)
     return There(str(meta.get("uid", "")), mark, bool(said), controller(meta), counts)
+
+
+def _said(meta: Document) -> list[Document]:
+    """Who says what, and since when, but for what is said of a status: for kinds without a generation. An autoscaler's status is
+    written every quarter of a minute, with a new version each time. A field that somebody else has written is Headgate's no
+    longer, and one that is gone is nobody's."""
+    return [each for each in meta.get("managedFields") or () if not each.get("subresource")]
 
 
 def applied(meta: Document) -> list[dict[str, Any]]:

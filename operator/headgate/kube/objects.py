@@ -28,7 +28,7 @@ from headgate.kube.elector import ONCE_MORE, Leadership, NotLeading
 from headgate.kube.metadata import MetadataWatch
 from headgate.kube.pace import Pace
 from headgate.kube.reading import ref_of
-from headgate.kube.replicas import hand_over, left_open, with_replicas
+from headgate.kube.replicas import hand_over, hold, left_open, scaled_to_none, with_replicas
 from headgate.kube.resources import CHILDREN
 from headgate.kube.scope import Scope
 from headgate.kube.work import Work
@@ -69,7 +69,8 @@ class _Applied:
 
 
 class ObjectWriter:
-    """`on_outcome` is called whenever the outcome of a wanted object is another one; there are none but while leading. `kinds`:
+    """`on_outcome` is called whenever the outcome of a wanted object is another one; there are none but while leading.
+    `on_revived`: a Deployment that was scaled to none has so many again; with its owner and the owner's uid. `kinds`:
     names in `resources.CHILDREN`."""
 
     def __init__(
@@ -79,9 +80,10 @@ class ObjectWriter:
         scope: Scope | None = None,
         on_outcome: Callable[[ObjectRef], None] = lambda _: None,
         period: tuple[float, float] = PERIOD,
+        on_revived: Callable[[ObjectRef, str, int], None] = lambda _owner, _uid, _number: None,
     ) -> None:
         self._api, self._kinds, self._scope = api, tuple(kinds), scope or Scope()
-        self._on_outcome, self._period = on_outcome, period
+        self._on_outcome, self._period, self._on_revived = on_outcome, period, on_revived
         self._wanted: Mapping[ObjectRef, Document | Manifest] | None = None
         self._settled: Mapping[ObjectRef, str] | None = None
         self._there: dict[str, list[MetadataWatch[There]]] = {}
@@ -238,20 +240,27 @@ class ObjectWriter:
         return None
 
     async def _send(self, ref: ObjectRef, document: Document, found: There | None, leadership: Leadership) -> There:
-        if left_open(document):
-            if found is None:
-                scaler = self._manifest(ref._replace(kind="HorizontalPodAutoscaler"))
-                least = 1 if scaler is None else scaler["spec"].get("minReplicas", 1)
-                found = await self._write(ref, with_replicas(document, least), leadership)
-            if found.counts:
-                await hand_over(self._api, ref, leadership)
-        return await self._write(ref, document, leadership)
+        if not left_open(document):
+            return there(await self._write(ref, document, leadership))
+        scaler = self._manifest(ref._replace(kind="HorizontalPodAutoscaler"))
+        least = 1 if scaler is None else scaler["spec"].get("minReplicas", 1)
+        if found is None:
+            found = there(await self._write(ref, with_replicas(document, least), leadership))
+        if found.counts:
+            await hand_over(self._api, ref, leadership)
+        now = await self._write(ref, document, leadership)
+        if scaler is not None and scaled_to_none(now):
+            now = await hold(self._api, now, least, leadership)
+            self.counts.writes += 1
+            _log.warning("kube.scaled_from_none", ref=str(ref), replicas=least)
+            self._on_revived(*owner_of(document), least)
+        return there(now)
 
-    async def _write(self, ref: ObjectRef, document: Document, leadership: Leadership) -> There:
+    async def _write(self, ref: ObjectRef, document: Document, leadership: Leadership) -> Document:
         async with leadership.write():
             answer = await self._api.apply(CHILDREN[ref.kind], document)
         self.counts.writes += 1
-        return there(answer)
+        return answer
 
     async def _look(self, ref: ObjectRef) -> There | None:
         """What the watches don't show: an object without our label."""

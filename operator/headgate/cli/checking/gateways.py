@@ -56,8 +56,11 @@ def pods(evidence: Evidence) -> Iterator[Finding]:
             )
             continue
         wanted, ready = dig(found, "spec", "replicas") or 0, dig(found, "status", "readyReplicas") or 0
+        if not wanted:
+            yield _none(gateway)
+            continue
         line = f"gateway {key}: {ready} of {wanted} pods are ready"
-        if ready >= wanted > 0:
+        if ready >= wanted:
             yield good(line)
             continue
         advice = f"kubectl -n {gateway['metadata'].get('namespace')} get pods -l headgate.dev/gateway={_label(gateway)}"
@@ -69,6 +72,16 @@ def pods(evidence: Evidence) -> Iterator[Finding]:
             )
         for pod in _pods(evidence, gateway):
             yield from trouble(pod)
+
+
+def _none(gateway: Document) -> Finding:
+    """Of a Deployment that somebody has scaled to none."""
+    namespace, name = _child(gateway).split("/")
+    return wrong(
+        f"gateway {key_of(gateway)} has no pods: its Deployment {name} is scaled to 0",
+        "the leading operator scales it up again: see it above; without one: "
+        f"kubectl -n {namespace} scale deployment {name} --replicas=2",
+    )
 
 
 def proxies(evidence: Evidence) -> Iterator[Finding]:

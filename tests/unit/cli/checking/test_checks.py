@@ -191,6 +191,14 @@ def test_proxies_that_are_not_connected(installed: Evidence) -> None:
     ]
 
 
+def test_a_gateway_that_is_scaled_to_none(installed: Evidence) -> None:
+    off = altered(altered(installed.deployments, with_spec(replicas=0)), with_status(readyReplicas=0))
+    (found,) = CHECKS["gateway-pods"](replace(installed, deployments=off))
+    assert found.mark is Mark.WRONG
+    assert found.text == "gateway shop/edge has no pods: its Deployment edge-headgate is scaled to 0"
+    assert "kubectl -n shop scale deployment edge-headgate" in found.advice
+
+
 def test_an_edit_that_nobody_has_seen(installed: Evidence) -> None:
     def edited(found: Document) -> Document:
         return {**found, "metadata": {**found["metadata"], "generation": 9}}
