@@ -99,7 +99,10 @@ def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description="Measure Headgate's data plane and control plane on this machine.")
     parser.add_argument(
-        "--only", nargs="+", choices=("traffic", "control", "folder", "memory", "feed", CLUSTER), help="these parts only"
+        "--only",
+        nargs="+",
+        choices=("traffic", "control", "folder", "memory", "feed", CLUSTER),
+        help="these parts only",
     )
     parser.add_argument("--quick", action="store_true", help="one minute: shows that it works, not how fast")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
