@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from headgate.api.status import UpstreamStatus
 from headgate.app.engine import Engine
+from headgate.app.happenings import Happenings
 from headgate.compile.status import Status
 from headgate.control.probing import Answer
 from headgate.control.questions import Question
@@ -51,6 +52,15 @@ def measure_engine(metrics: Metrics, engine: Engine) -> None:
     )
     metrics.gauge(
         "headgate_upstreams", "Upstreams by health and circuit.", lambda: health(engine.statuses), ("health", "circuit")
+    )
+
+
+def measure_happenings(metrics: Metrics, happenings: Happenings) -> None:
+    """What users were not told."""
+    metrics.count(
+        "headgate_happenings_dropped_total",
+        "Happenings of which no Event was made, because too much happened at once; statuses tell all of it.",
+        lambda: happenings.dropped,
     )
 
 

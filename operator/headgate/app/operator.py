@@ -28,6 +28,7 @@ from headgate.app.leading import Duty, lead
 from headgate.app.measuring import (
     counted,
     measure_engine,
+    measure_happenings,
     measure_kube,
     measure_loop,
     measure_replicas,
@@ -246,6 +247,7 @@ class Operator:
             compiled=self.metrics.compiled,
         )
         measure_engine(self.metrics, self._engine)
+        measure_happenings(self.metrics, self._happenings)
         return self._engine
 
     async def _campaign(self, end: asyncio.Task[None]) -> None:

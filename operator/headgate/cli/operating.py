@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headgate.cli.fail import Failure
@@ -81,4 +81,12 @@ def operator(
         expected, others = group.split((OSError, AuthorityProblem, BackgroundEnded, WritersEnded))
         if expected is None or others is not None:
             raise
-        raise Failure("; ".join(str(each) for each in expected.exceptions)) from group
+        raise Failure("; ".join(dict.fromkeys(_sentences(expected)))) from group
+
+
+def _sentences(problem: BaseException) -> Iterator[str]:
+    if isinstance(problem, BaseExceptionGroup):
+        for each in problem.exceptions:
+            yield from _sentences(each)
+    else:
+        yield str(problem) or repr(problem)

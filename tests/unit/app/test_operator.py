@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from fakes.apiserver import FakeApiServer
 from harness.kube import make_namespace, put, secret, until, upstream
+from headgate.app.engine import Engine
 from headgate.app.operator import LeaseName, Operator, Options
+from headgate.app.tasks import BackgroundEnded, forever, logged
+from headgate.cli.operating import _sentences
 from headgate.control.election import Timings
 from headgate.kube.access import Access
 from headgate.kube.client import Api
@@ -120,6 +125,7 @@ async def test_what_is_declared_gets_its_status(server: FakeApiServer, api: Api,
         await until(lambda: run.status("a").get("host") == "api.example.com", "put right")
         await api.delete(OURS["IntegrationGateway"], "team", "edge")
         await until(lambda: run.condition("a", "ResolvedRefs") == ("False", "GatewayNotFound"), "without a gateway")
+        assert run.operator.metrics.registry.get_sample_value("headgate_happenings_dropped_total") == 0
         holder = server.objects[LEASE]["spec"]["holderIdentity"]
         assert holder.startswith("one_")
     assert "holderIdentity" not in server.objects[LEASE]["spec"]
@@ -142,6 +148,35 @@ async def test_another_start_writes_nothing_that_is_right(server: FakeApiServer,
     written = {each.split("?")[0] for each in server.requests if "/status?" in each}
     names = {each.split("/")[-2] for each in written}
     assert names <= {"b", "edge"}
+
+
+async def test_what_ends_the_process_is_in_the_log_and_in_one_sentence(
+    server: FakeApiServer, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in one of the tasks that go on for as long as the process lives."""
+
+    async def broken(self: Engine) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(deeper())
+
+    async def deeper() -> None:
+        raise OSError("the disk is on fire")
+
+    monkeypatch.setattr(Engine, "run", broken)
+    with structlog.testing.capture_logs() as logs, pytest.raises(ExceptionGroup) as ended:
+        async with running(server, tmp_path) as run:
+            await run.operator._stopping.wait()
+    (said,) = [each for each in logs if each["event"] == "operator.task_failed"]
+    assert (said["task"], said["exc_info"], said["log_level"]) == ("engine", True, "error")
+    assert set(_sentences(ended.value)) == {"the disk is on fire"}
+
+
+async def test_a_task_that_ends_is_named() -> None:
+    async def nothing() -> None:
+        return
+
+    with pytest.raises(BackgroundEnded, match="the task idler has ended"):
+        await forever("idler", partial(logged, "idler", nothing))
 
 
 async def test_told_to_stop_while_the_api_server_is_away(server: FakeApiServer, api: Api, tmp_path: Path) -> None:
