@@ -204,12 +204,22 @@ class Happenings:
         """This replica leads from now on, and has written no status yet."""
         self._pass_on()
         self._leading = True
-        latest = self._clock() - MEMORY
-        for at, ref, status, found in self._unheard:
+        earliest, come = self._clock() - MEMORY, self._come_to()
+        for number, (at, ref, _, found) in enumerate(self._unheard):
             there = self._seen(ref)
-            if at >= latest and there is not None and there.said.settled != _settled(status):
+            if at >= earliest and there is not None and number > come.get(ref, -1):
                 self._say(ref, there, found)
         self._unheard.clear()
+
+    def _come_to(self) -> Mapping[ObjectRef, int]:
+        """Up to which one the leader before has told of what was not heard: an object's status in the cluster says it. What this
+        replica took for true before that one was heard of here is no news either."""
+        come: dict[ObjectRef, int] = {}
+        for number, (_, ref, status, _) in enumerate(self._unheard):
+            there, latest = self._seen(ref), self._statuses.get(ref)
+            if there is not None and any(there.said.settled == _settled(each) for each in (status, latest) if each):
+                come[ref] = number
+        return come
 
     def _follow(self, ref: ObjectRef, earlier: Status | None, status: Status) -> None:
         known = self._told.pop(ref, None) or (told(earlier.document, Told()) if earlier is not None else Told())

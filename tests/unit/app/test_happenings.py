@@ -197,6 +197,25 @@ async def test_the_next_leader_tells_what_the_one_before_had_no_time_for() -> No
     assert cluster.reasons() == [], "it does not lead any more"
 
 
+async def test_what_was_true_here_for_a_moment_is_not_told_by_the_next_leader() -> None:
+    """Only the one that led knew at once that it was not."""
+    cluster = Cluster()
+    taken = upstream("False/ServiceNameTaken: a Service")
+    previous = {ref(name): cluster.write(name, ALONE) for name in ("settled", "after", "beyond", "neither")}
+    following = cluster.following(previous)
+    following.look({each: Status(READY) for each in previous})
+    following.look({each: Status(taken) for each in previous})
+    cluster.write("settled", taken)
+    # Since then it says something more, which is no news: here, or here and there.
+    more = taken.model_copy(update={"circuit": "Closed"})
+    cluster.write("after", taken)
+    cluster.write("beyond", more)
+    latest = {each: Status(taken) for each in previous}
+    following.look({**latest, ref("after"): Status(more), ref("beyond"): Status(more)})
+    following.lead()
+    assert cluster.reasons() == ["neither Ready", "neither ServiceNameTaken"]
+
+
 async def test_no_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     every = {ref(f"u{n}"): cluster.write(f"u{n}", READY) for n in range(1000)}
