@@ -87,3 +87,20 @@ def test_cpu_alone_scales_both_ways(installed: Cluster) -> None:
         assert floor(tended) == 1
     until(lambda: tended.ready() == 1, "one proxy again", 240)
     assert load.failures == []
+
+
+def test_a_gateway_that_somebody_scales_to_none_comes_back(installed: Cluster) -> None:
+    """Kubernetes switches its autoscaler off there, and on again when it has pods."""
+    tended = made(installed, "off", spec(3))
+    tended.kubectl("scale", "deployment", "edge-headgate", "--replicas=0")
+    until(lambda: bool(tended.told("ScaledFromZero")), "the Event", 30)
+    (event,) = tended.told("ScaledFromZero")
+    assert (event["regarding"]["kind"], event["regarding"]["name"]) == ("IntegrationGateway", "edge")
+    until(lambda: tended.ready() == 1 and not off(tended), "a proxy, and its autoscaler", 90)
+
+
+def off(tended: Tended) -> bool:
+    """Whether the autoscaler says that it is."""
+    found = json.loads(tended.kubectl("get", "hpa", "edge-headgate", "-o", "json"))
+    said = {each["type"]: each.get("reason") for each in found["status"].get("conditions") or ()}
+    return said.get("ScalingActive") == "ScalingDisabled" or int(found["status"].get("desiredReplicas") or 0) == 0
