@@ -147,9 +147,20 @@ def test_get_as_kubectl_has_it(asked: Asked) -> None:
     assert "gemini" in plugin.stdout, plugin.stderr
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started has Ctrl-C as a terminal gives it: a run of the tests in the background is told to pass over it, and so
+    would its children be."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_get_goes_on_with_what_changes(asked: Asked) -> None:
     environment = launch.environment({}, {"KUBECONFIG": str(asked.developer)})
     command = [*launch.command(), "get", "retrypolicies", "-w", "-o", "json"]
+    change = ("patch", "retrypolicy", "patient", f"--namespace={asked.namespace}", "--type=merge", "-p")
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
@@ -157,17 +168,16 @@ def test_get_goes_on_with_what_changes(asked: Asked) -> None:
             while "\n}" not in seen:
                 seen += child.stdout.readline()
             assert '"attempts": 7' in seen
-            change = '{"spec":{"attempts":6}}'
-            patch = ("patch", "retrypolicy", "patient", f"--namespace={asked.namespace}", "--type=merge", "-p", change)
-            asked.server.kubectl(*patch)
+            asked.server.kubectl(*change, '{"spec":{"attempts":6}}')
             began = time.monotonic()
             while '"attempts": 6' not in seen:
                 seen += child.stdout.readline()
                 assert time.monotonic() - began < 20
-        finally:
             child.send_signal(signal.SIGINT)
-            child.wait(10)
-            asked.server.kubectl(*patch[:-1], '{"spec":{"attempts":7}}')
+            child.wait(30)
+        finally:
+            child.kill()
+            asked.server.kubectl(*change, '{"spec":{"attempts":7}}')
 
 
 def test_explain_in_the_developers_own_rights(asked: Asked) -> None:
