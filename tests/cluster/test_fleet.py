@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from cluster import Cluster, images
+from cluster.installed import NAMESPACE
 from golden.infra.cases import USUAL
 from harness import controlplane
 from headgate.compile.memo import Memo
@@ -125,7 +126,23 @@ def until(condition: Callable[[], bool], what: str, within: float = 60) -> None:
 
 
 @pytest.fixture(scope="module")
-def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def alone(cluster: Cluster) -> Iterator[Cluster]:
+    """No operator is there, which would make the same objects: one that other tests have installed has a rest."""
+    operator = ("deployment", "headgate-operator", f"--namespace={NAMESPACE}")
+    count = cluster.kubectl("get", *operator, "--ignore-not-found", "--output=jsonpath={.spec.replicas}")
+    if count:
+        cluster.kubectl("scale", *operator, "--replicas=0")
+        query = ("get", "pods", f"--namespace={NAMESPACE}", "-l=app.kubernetes.io/component=operator", "--output=name")
+        until(lambda: not cluster.kubectl(*query).split(), "no operator")
+    yield cluster
+    if count:
+        cluster.kubectl("scale", *operator, f"--replicas={count}")
+        cluster.kubectl("rollout", "status", "/".join(operator[:2]), operator[2], "--timeout=120s")
+
+
+@pytest.fixture(scope="module")
+def fleet(alone: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    cluster = alone
     cluster.load(images.operator())
     cluster.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"--filename={ROOT / 'crds'}")
@@ -140,7 +157,7 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     apply(cluster, *objects(cluster, gateway, authority))
     address = cluster.kubectl("get", "service", "edge-headgate", "-n", SPACE, "-o", "jsonpath={.spec.clusterIP}")
     yield Fleet(cluster, f"http://127.0.0.1:{cluster.publish(address, 80)}")
-    cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
+    cluster.kubectl("delete", "namespace", SPACE, "--timeout=180s")
 
 
 def apply(cluster: Cluster, *documents: dict[str, Any]) -> None:
