@@ -28,14 +28,14 @@ demo: setup ## See it work in a minute: real gateway, simulated providers, no ke
 test: lint types layers test-all ## Everything that must be green: style, types, layers, tests, coverage; builds a Kubernetes once
 
 .PHONY: test-all
-test-all: setup parts kubernetes ## All tests but the slow ones with coverage, then those that measure load and time
+test-all: setup parts kubernetes ## All tests but the slow ones: with coverage, then those that measure load and time, then a cluster's
 	$(BIN)/coverage erase
-	@# One worker more than there are cores: tests of a cluster wait most of the time.
-	$(BIN)/coverage run -m pytest -m "not serial and not slow" -n 3 --dist loadgroup
+	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadgroup
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
-	$(PYTEST) -m "serial and not slow" || [ $$? -eq 5 ]
+	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(PYTEST) -m "cluster and not slow"
 
 .PHONY: test-unit test-property test-golden test-envoy test-clients
 test-unit: setup ## Quick tests of single parts
