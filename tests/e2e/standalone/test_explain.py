@@ -55,7 +55,8 @@ def runner(tmp_path: Path, provider: FakeServer) -> Iterator[Headgate]:
 
 
 def explain(runner: Headgate, *options: str, name: str = "one") -> str:
-    said = runner.cli("explain", "upstream", name, "--state-dir", str(runner.state), *options).stdout
+    world = () if "-f" in options else ("--state-dir", str(runner.state))
+    said = runner.cli("explain", "upstream", name, *world, *options).stdout
     assert TOKEN not in said
     assert "\x1b" not in said
     return said
