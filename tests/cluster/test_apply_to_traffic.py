@@ -190,6 +190,10 @@ def world(cluster: Cluster) -> Iterator[World]:
         found.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--namespace={namespace}", "--timeout=60s")
     found.ready("billing")
     yield found
+    # While a namespace waits for its pods to end, its gateways are still declared, and wrong to whoever looks at them all.
+    for name in (SHOP, EDGES):
+        cluster.kubectl("delete", "upstreams,integrationgateways", "--all", f"--namespace={name}")
+    cluster.kubectl("wait", "--for=delete", "pods", "--all", f"--namespace={EDGES}", "--timeout=120s")
     for name in (EDGES, SHOP, PROVIDERS):
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
