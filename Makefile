@@ -25,17 +25,16 @@ demo: setup ## See it work in a minute: real gateway, simulated providers, no ke
 	@PYTHONPATH=tools $(BIN)/python -m demo
 
 .PHONY: test
-test: lint types layers test-all ## Everything that must be green: style, types, layers, tests, coverage; builds a Kubernetes once
+test: lint types layers test-all ## Everything that must be green but test-cluster: style, types, layers, tests, coverage
 
 .PHONY: test-all
-test-all: setup parts kubernetes ## All tests but the slow ones: with coverage, then those that measure load and time, then a cluster's
+test-all: setup parts ## All tests but a cluster's: with coverage, then those that measure load and time
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadgroup
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
 	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(PYTEST) -m "cluster and not slow"
 
 .PHONY: test-unit test-property test-golden test-envoy test-clients
 test-unit: setup ## Quick tests of single parts
@@ -53,9 +52,11 @@ test-clients: setup parts ## Black-box tests with the vendors' own clients
 kubernetes: setup ## Build the Kubernetes that tests and `make cluster` run: a quarter of an hour, once
 	@PYTHONPATH=tools $(BIN)/python -m cluster build || [ "$$CI" != true ]
 
-.PHONY: test-cluster
+.PHONY: test-cluster test-cluster-quick
 test-cluster: setup kubernetes ## All tests on a real Kubernetes, the slow ones too; needs root
 	$(PYTEST) -m cluster
+test-cluster-quick: setup kubernetes ## The same without the slow ones
+	$(PYTEST) -m "cluster and not slow"
 
 .PHONY: cluster cluster-down
 cluster: setup ## A Kubernetes with Headgate and the examples on this machine; needs root, builds once

@@ -208,7 +208,7 @@ def test_what_was_live_stays_live_when_its_secrets_go(seed: int, material: Mappi
 @pytest.mark.parametrize("seed", range(5))
 def test_worlds_are_worth_their_name(seed: int, material: Mapping[str, bytes]) -> None:
     """The worlds serve something and refuse something: else the above would hold of nothing."""
-    plans = [compiled(store(*world(seed * 100 + each, material)).snapshot(), Memo()) for each in range(30)]
+    plans = [compiled(store(*world(seed * 100 + each, material)).snapshot(), Memo()) for each in range(45)]
     assert sum(len(served(plan)) for plan in plans) >= 20
     reasons = {verdict.accepted.reason for plan in plans for verdict in plan.verdicts.values()}
     assert {Reason.ACCEPTED, Reason.INVALID_SPEC, Reason.TARGET_NOT_FOUND, Reason.FORBIDDEN_ADDRESS} <= reasons
