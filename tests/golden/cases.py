@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from golden.profiles import profiles_of
+from harness.proxies import Proxies
 from headgate.compile.memo import Memo
 from headgate.compile.status import Status, statuses
 from headgate.compile.world import compile_snapshot
@@ -22,7 +23,7 @@ from headgate.files.folder import Folder
 from headgate.files.snapshot import snapshot
 from headgate.model import dump as plans
 from headgate.model.addresses import DENIED
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Observed
+from headgate.model.observations import Observed
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
 from headgate.model.snapshot import Settings
@@ -35,22 +36,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHOLE = "upstream-minimal"
 #: Text longer than this is code, which has tests of its own.
 LONGEST = 200
-
-
-class OneProxy:
-    """Every gateway has one proxy, and that one takes everything."""
-
-    def connected(self, gateway: str) -> int:
-        return 1
-
-    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
-        return ACKNOWLEDGED
-
-    def unheard(self) -> tuple[str, ...]:
-        return ()
-
-    def told(self, gateway: str) -> Iterable[ObjectRef]:
-        return ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ def outcome(case: Path) -> Outcome:
     )
     plan = compile_snapshot(snapshot(Folder(case).read(), settings), Memo(), profiles_of(case.stem))
     xds = {key: render(gateway, RenderMemo()) for key, gateway in plan.gateways.items()}
-    return Outcome(plan, statuses(plan, Observed(OneProxy()), {}, NOW), xds)
+    return Outcome(plan, statuses(plan, Observed(Proxies(count=1)), {}, NOW), xds)
 
 
 def texts(found: Outcome, case: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 
@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from golden.profiles import WITH_UNFIT
+from harness.proxies import Proxies
 from harness.static import validate
 from headgate.api.conditions import ConditionStatus, Reason
 from headgate.compile.memo import Memo
@@ -18,7 +19,7 @@ from headgate.compile.status import statuses
 from headgate.compile.world import compile_snapshot
 from headgate.envoy.render import RenderMemo, render
 from headgate.model import dump
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Observed
+from headgate.model.observations import Observed
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.secret import SecretValue
@@ -34,20 +35,6 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class OneProxy:
-    def connected(self, gateway: str) -> int:
-        return 1
-
-    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
-        return ACKNOWLEDGED
-
-    def unheard(self) -> tuple[str, ...]:
-        return ()
-
-    def told(self, gateway: str) -> Iterable[ObjectRef]:
-        return ()
 
 
 def compiled(snapshot: Snapshot, memo: Memo) -> Plan:
@@ -93,7 +80,7 @@ def test_whatever_the_models_accept_compiles_and_renders(seed: int, material: Ma
             assert needed <= named
             assert upstream.routes[-1].section == "default"
             assert {route.section for route in upstream.routes} <= {section.name for section in upstream.sections}
-    for status in statuses(plan, Observed(OneProxy()), {}, NOW).values():
+    for status in statuses(plan, Observed(Proxies(count=1)), {}, NOW).values():
         assert status.document.conditions
 
 

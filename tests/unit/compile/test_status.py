@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from harness.declare import EDGE, World, on_gateway, policy, upstream
+from harness.proxies import Proxies as Same
 from headgate.api.conditions import Condition, Reason
 from headgate.api.status import GatewayStatus, PolicyStatus, UpstreamStatus
 from headgate.compile.status import Status, statuses
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, Circuit, Observed, SectionReport
+from headgate.model.observations import Acknowledgement, Circuit, Observed, SectionReport
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 
@@ -24,25 +25,14 @@ FUSE = ObjectRef("CircuitBreaker", "shop", "fuse")
 GATEWAY = ObjectRef("IntegrationGateway", "shop", "edge")
 
 
-@dataclass
-class Proxies:
-    """What a test wants the proxies to have said."""
+@dataclass(frozen=True)
+class Proxies(Same):
+    """By gateway."""
 
     connected_: Mapping[str, int] = field(default_factory=lambda: {"shop/edge": 2})
-    said: Mapping[ObjectRef, Acknowledgement] = field(default_factory=dict)
-    silent: tuple[str, ...] = ()
 
     def connected(self, gateway: str) -> int:
         return self.connected_.get(gateway, 0)
-
-    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
-        return self.said.get(owner, ACKNOWLEDGED)
-
-    def unheard(self) -> tuple[str, ...]:
-        return self.silent
-
-    def told(self, gateway: str) -> Iterable[ObjectRef]:
-        return self.said
 
 
 def world(text: str = "") -> Plan:

@@ -3,19 +3,19 @@ far a credential has come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 import pytest
 
 from harness.declare import EDGE, World, upstream
+from harness.proxies import Proxies
 from headgate.api.conditions import Condition
 from headgate.api.status import UpstreamStatus
 from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.model.observations import (
-    ACKNOWLEDGED,
     Acknowledgement,
     ObjectReport,
     ObjectResult,
@@ -32,27 +32,6 @@ GATEWAY = ObjectRef("IntegrationGateway", "shop", "edge")
 KEYS = ObjectRef("Secret", "shop", "keys")
 CREDENTIAL = "{name: key, secretRef: {name: keys, key: token}, location: {header: {name: x-key}}}"
 KEYED = f"{{hostname: api.example, credentials: [{CREDENTIAL}]}}"
-
-
-@dataclass(frozen=True)
-class Proxies:
-    """What a test wants the proxies to have said."""
-
-    count: int = 2
-    said: Mapping[ObjectRef, Acknowledgement] = field(default_factory=dict)
-    silent: tuple[str, ...] = ()
-
-    def connected(self, gateway: str) -> int:
-        return self.count
-
-    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
-        return self.said.get(owner, ACKNOWLEDGED)
-
-    def unheard(self) -> tuple[str, ...]:
-        return self.silent
-
-    def told(self, gateway: str) -> Iterable[ObjectRef]:
-        return self.said
 
 
 def of(found: Mapping[ObjectRef, Status], ref: ObjectRef, kind: str) -> Condition:

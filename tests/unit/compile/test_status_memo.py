@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import MappingProxyType
@@ -11,11 +11,11 @@ from types import MappingProxyType
 import pytest
 
 from harness.declare import EDGE, World, on_gateway, policy, secret, upstream
+from harness.proxies import Proxies
 from headgate.compile import documents
 from headgate.compile import status as status_
 from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.model.observations import (
-    ACKNOWLEDGED,
     Acknowledgement,
     Circuit,
     ObjectReport,
@@ -38,27 +38,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REPORT = SectionReport(Circuit.CLOSED, NOW, "", calls=1, failures=0, failing=False)
 
 
-@dataclass(frozen=True)
-class Proxies:
-    """What they say at one moment."""
-
-    count: int = 1
-    said: Mapping[ObjectRef, Acknowledgement] = field(default_factory=dict)
-    silent: tuple[str, ...] = ()
-
-    def connected(self, gateway: str) -> int:
-        return self.count
-
-    def of(self, gateway: str, owner: ObjectRef) -> Acknowledgement:
-        return self.said.get(owner, ACKNOWLEDGED)
-
-    def unheard(self) -> tuple[str, ...]:
-        return self.silent
-
-    def told(self, gateway: str) -> Iterable[ObjectRef]:
-        return self.said
-
-
 class Life:
     """A world, its proxies and its traffic, changing by chance."""
 
@@ -68,7 +47,7 @@ class Life:
             EDGE + "".join(upstream(name, PROBED) for name in NAMES) + policy("CircuitBreaker", "fuse", target="a")
         )
         self.plan = self.world.compile()
-        self.proxies = Proxies()
+        self.proxies = Proxies(count=1)
         self.reports: dict[tuple[str, str], tuple[SectionReport, ...]] = {}
         self.probes: dict[str, ProbeReport] = {}
         self.objects: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
@@ -204,7 +183,7 @@ def test_only_what_may_have_changed_is_looked_at(monkeypatch: pytest.MonkeyPatch
     probes = {"shop/u8": ProbeReport(ProbeVerdict.PAUSED, NOW)}
     again(Asked(), {("shop/edge", "shop/u7/default"): (REPORT,)}, probes)
     assert (set(asked), looked) == ({edge, ObjectRef("UpstreamService", "shop", "u8")}, []), "it has no probe"
-    again(Asked(count=2), {("shop/edge", "shop/u7/default"): (REPORT,)})
+    again(Asked(count=3), {("shop/edge", "shop/u7/default"): (REPORT,)})
     assert len(set(asked)) == 101
     # An earlier result is no ground to stand on.
     statuses(world.plan, Observed(Asked()), dict(found), NOW, memo)
