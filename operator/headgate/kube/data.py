@@ -230,8 +230,7 @@ class DataSource:
         self._shown = None
         if why:
             self._why[ref] = why
+            _log.warning("kube.data_unreadable", ref=str(ref), error=why)
         else:
             del self._why[ref]
-        if why:
-            _log.warning("kube.data_unreadable", ref=str(ref), error=why)
         self._on_unreadable()
