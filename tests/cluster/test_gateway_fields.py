@@ -1,6 +1,6 @@
 """What a gateway's owner says of its fleet, and an upstream's of its Service, reaches the objects: `headgate operator` as a
 process on a real API server, which checks and stores each of them. Nobody enforces a NetworkPolicy here, and no pod runs:
-that the kubelet does what a pod says is tried in test_fleet.py."""
+that the kubelet does what a pod says is tried in test_pods.py."""
 
 from __future__ import annotations
 

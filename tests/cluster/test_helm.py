@@ -1,7 +1,6 @@
 """Headgate by its chart, with the real helm, from nothing to nothing: install, the first call, upgrade, rollback, uninstall.
 
-In a cluster of its own: an operator that looks at all namespaces would take care of other tests' gateways too. Tests go on
-from each other, in the order in which they stand.
+Nothing of Headgate is in the cluster before and after. Tests go on from each other, in the order in which they stand.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from cluster import Cluster, ClusterProblem, installed, providers
-from harness.require import require
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -33,15 +31,14 @@ def until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with nothing in it but the providers and a namespace with a pod to call from."""
-    require(not Cluster.missing(), Cluster.missing())
-    found = Cluster(tmp_path_factory.mktemp("cluster") / "one")
-    try:
-        found.start()
-        yield found
-    finally:
-        found.stop()
+def machine(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster without Headgate: what other tests have installed goes, with all that is of it."""
+    release = (installed.RELEASE, f"--namespace={NAMESPACE}")
+    installed.run_helm(cluster, "uninstall", *release, "--ignore-not-found", "--wait", "--timeout=2m")
+    cluster.kubectl("delete", f"--filename={ROOT / 'crds'}", "--ignore-not-found", "--timeout=60s")
+    cluster.kubectl("delete", "namespace", NAMESPACE, TEAM, "--ignore-not-found", "--timeout=120s")
+    yield cluster
+    cluster.kubectl("delete", "namespace", ELSEWHERE, providers.NAMESPACE, "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture(scope="module")

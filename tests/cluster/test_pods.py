@@ -1,4 +1,4 @@
-"""What it takes pods to show: what an owner says of them, how long they drain, that they wait for an operator and then serve,
+"""What it takes pods to show: what an owner says of them, how they drain, that they wait for an operator and then serve,
 what is told when there are none, and that nothing hangs when all is removed with no operator left.
 
 Headgate by its chart in a cluster, its namespace and the gateways' with Pod Security "restricted" enforced. Tests go on from each
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from cluster import Cluster, installed
-from harness.tended import Tended, made, until
+from harness.tended import SLOW, Load, Tended, made, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -54,11 +54,6 @@ def row(place: Tended, name: str = "api") -> dict[str, str]:
     return {"ready": ready, "reason": status.get("reason", ""), "since": status.get("since", "")}
 
 
-def call(place: Tended, path: str = "/", timeout: float = 30) -> httpx.Response:
-    host = {"host": f"api.{place.space}"}
-    return httpx.get(f"{place.base}{path}", headers=host, timeout=timeout, trust_env=False)
-
-
 def operators(cluster: Cluster, replicas: int) -> None:
     """So many, and none on its way."""
     cluster.kubectl("scale", OPERATOR, f"--namespace={SYSTEM}", f"--replicas={replicas}")
@@ -80,7 +75,7 @@ def test_what_an_owner_says_of_pods_is_on_pods_that_run_restricted(waiting: Tend
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
         reasons = headgate.kubectl("get", "events", f"--namespace={space}", "--output=custom-columns=REASON:.reason")
         assert "FailedCreate" not in reasons
-    assert call(waiting).text == "fine"
+    assert waiting.call().text == "fine"
     assert row(waiting) == {"ready": "True", "reason": "", "since": ""}
 
 
@@ -91,7 +86,7 @@ def test_a_drain_lasts_as_long_as_its_owner_lets_it(waiting: Tended, headgate: C
     def slow(place: Tended) -> tuple[str, float]:
         began = time.monotonic()
         try:
-            answer = call(place, "/slow")
+            answer = place.call("/slow")
         except httpx.HTTPError as error:
             return type(error).__name__, time.monotonic() - began
         return answer.text, time.monotonic() - began
@@ -112,17 +107,50 @@ def test_a_drain_lasts_as_long_as_its_owner_lets_it(waiting: Tended, headgate: C
     headgate.kubectl("delete", "namespace", "patient", "--wait=false")
 
 
-def test_no_pods_are_told_and_so_is_that_they_are_back(waiting: Tended) -> None:
-    """An autoscaler lets alone what somebody has scaled to nothing; so does Headgate."""
+def test_all_pods_that_are_deleted_at_once_finish_what_they_have_and_serve_until_others_do(headgate: Cluster) -> None:
+    """Kubernetes sends calls to pods that are about to end, and still ready, as long as there are no others. Those that take
+    longer than the least drain end too, and no drain lasts its longest."""
+    least, most = 2, 60
+    drain = {"minDuration": f"{least}s", "timeout": f"{most}s"}
+    place = made(headgate, "deleted", {"scaling": {"minReplicas": 2, "maxReplicas": 2}, "drain": drain})
+    until(lambda: place.ready() == 2, "two pods", 60)
+    names = [pod["metadata"]["name"] for pod in place.pods()]
+    with Load(place, 2, keep=True) as load, ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        slow = [pool.submit(place.call, "/slow", 60) for _ in range(8)]
+        until(lambda: load.calls > 20, "calls", 30)
+        place.kubectl("delete", "pods", *names, "--wait=false")
+        until(lambda: place.ready() == 2, "new pods", 60)
+        answers = [each.result() for each in slow]
+        until(
+            lambda: not place.kubectl("get", "pods", "--ignore-not-found", "--output=name", *names), "old ones go", 90
+        )
+        took = time.monotonic() - began
+        calls = load.calls
+        until(lambda: load.calls > calls + 20, "calls to the new ones", 30)
+    print(f"{load.calls} calls, gone after {took:.1f} s")
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "fine")] * 8
+    assert load.failures == []
+    assert least < SLOW < took < most
+    assert "FailedPreStopHook" not in events(place)
+    headgate.kubectl("delete", "namespace", "deleted", "--wait=false")
+
+
+def test_no_pods_are_told_and_so_is_that_they_are_back(waiting: Tended, headgate: Cluster) -> None:
+    """The only one is deleted, and nowhere is room for another."""
     until(lambda: row(waiting)["ready"] == "True", "in force", 60)
-    waiting.kubectl("scale", "deployment/edge-headgate", "--replicas=0")
-    until(lambda: row(waiting)["reason"] == "NoProxyConnected", "it is told", 60)
-    found = row(waiting)
-    print(waiting.kubectl("get", "upstreams"))
-    print(waiting.kubectl("get", "igw"))
-    assert found["ready"] == "Unknown"
-    assert found["since"]
-    waiting.kubectl("scale", "deployment/edge-headgate", "--replicas=1")
+    nodes = headgate.kubectl("get", "nodes", "--output=name").split()
+    headgate.kubectl("cordon", *nodes)
+    try:
+        waiting.kubectl("delete", "pods", "-l", "headgate.dev/gateway=edge", "--wait=false")
+        until(lambda: row(waiting)["reason"] == "NoProxyConnected", "it is told", 60)
+        found = row(waiting)
+        print(waiting.kubectl("get", "upstreams"))
+        print(waiting.kubectl("get", "igw"))
+        assert found["ready"] == "Unknown"
+        assert found["since"]
+    finally:
+        headgate.kubectl("uncordon", *nodes)
     until(lambda: row(waiting) == {"ready": "True", "reason": "", "since": ""}, "in force again", 90)
 
 
@@ -135,7 +163,8 @@ def test_pods_that_start_without_an_operator_wait_and_serve_soon_after_its_retur
     waiting.kubectl("delete", "pod", before, "--wait=true")
     until(lambda: [each["status"]["phase"] for each in waiting.pods()] == ["Running"], "another pod runs", 60)
     began = time.monotonic()
-    while time.monotonic() < began + 15:
+    # Longer than a liveness probe's patience, which is half a minute.
+    while time.monotonic() < began + 40:
         assert waiting.ready() == 0, "never ready and empty"
         time.sleep(0.5)
     headgate.kubectl("scale", OPERATOR, f"--namespace={SYSTEM}", "--replicas=1")
@@ -144,18 +173,11 @@ def test_pods_that_start_without_an_operator_wait_and_serve_soon_after_its_retur
         assert time.monotonic() < began + 120
         time.sleep(0.1)
     back = time.monotonic()
-    until(lambda: serves(waiting), "it serves", 30)
+    until(waiting.serves, "it serves", 30)
     took = time.monotonic() - back
     print(f"served {took:.1f} s after the operator was ready")
     assert took < 5
     assert [each["status"]["containerStatuses"][0]["restartCount"] for each in waiting.pods()] == [0]
-
-
-def serves(place: Tended) -> bool:
-    try:
-        return call(place, timeout=2).text == "fine"
-    except httpx.HTTPError:
-        return False
 
 
 def left(cluster: Cluster, space: str) -> list[str]:

@@ -22,14 +22,16 @@ from headgate.compile.documents import CONTROLLER
 
 PORT = 8000
 XDS = 18000
-#: Answers 200 at once; `/slow` after some seconds.
-_PROVIDER = """
+#: Seconds that `/slow` takes.
+SLOW = 5
+#: Answers 200 at once but for that.
+_PROVIDER = f"""
 import asyncio
 
 async def answer(reader, writer):
     try:
         head = await reader.readuntil(b"\\r\\n\\r\\n")
-        await asyncio.sleep(5 if b"/slow" in head.split(b"\\r\\n", 1)[0] else 0)
+        await asyncio.sleep({SLOW} if b"/slow" in head.split(b"\\r\\n", 1)[0] else 0)
         writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 4\\r\\nconnection: close\\r\\n\\r\\nfine")
         await writer.drain()
     except (asyncio.IncompleteReadError, OSError):
@@ -77,6 +79,18 @@ class Tended:
             for condition in pod["status"].get("conditions", [])
         )
 
+    def call(self, path: str = "/", timeout: float = 30) -> httpx.Response:
+        """By the upstream's name."""
+        host = {"host": f"api.{self.space}"}
+        return httpx.get(f"{self.base}{path}", headers=host, timeout=timeout, trust_env=False)
+
+    def serves(self) -> bool:
+        """Whether a call is answered by the provider."""
+        try:
+            return self.call(timeout=2).text == "fine"
+        except httpx.HTTPError:
+            return False
+
     def told(self, reason: str) -> list[dict[str, Any]]:
         """Headgate's Events of a reason, oldest first."""
         found = json.loads(self.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
@@ -97,7 +111,7 @@ class Tended:
 
 
 def made(cluster: Cluster, space: str, spec: dict[str, Any]) -> Tended:
-    """A provider, an upstream, and a gateway of this spec; its pods are ready."""
+    """A provider, an upstream, and a gateway of this spec, which answers calls."""
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     meta = {"name": "provider", "namespace": space}
     labels = {"app": "provider"}
@@ -155,7 +169,10 @@ def made(cluster: Cluster, space: str, spec: dict[str, Any]) -> Tended:
     cluster.kubectl("wait", "-n", space, "--for=condition=Available", "--timeout=60s", "deployment/provider")
     cluster.kubectl("wait", "-n", space, "--for=condition=Ready", "--timeout=90s", "upstream/api")
     address = cluster.kubectl("get", "service", "edge-headgate", "-n", space, "-o", "jsonpath={.spec.clusterIP}")
-    return Tended(cluster, space, f"http://127.0.0.1:{cluster.publish(address, 80)}")
+    found = Tended(cluster, space, f"http://127.0.0.1:{cluster.publish(address, 80)}")
+    # What is Ready is not yet in the node's rules: kube-proxy hears of it a moment later.
+    until(found.serves, "a call is answered", 60)
+    return found
 
 
 class Load:
