@@ -16,7 +16,7 @@ from cluster import ApiServer
 from crd.test_agreement import SCHEMAS, heard, read, sample
 from crd.test_rules import EXAMPLES, POLICY, RULED
 from harness.apiserver import ServerClient
-from headgate.api import crdgen
+from headgate.api import crdgen, types
 from headgate.api.attachment import PolicySpec, TargetRef
 from headgate.api.base import Model
 from headgate.api.circuitbreaker import CircuitBreakerSpec, FailureRate
@@ -137,6 +137,28 @@ def test_the_server_judges_by_a_rule(
         answer = client.create(hosted(model, example))
         assert answer.status == 422, (example, answer.body)
         assert message in answer.message, example
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "words"),
+    [
+        ("UpstreamService", {"hostname": "https://api.example/v1"}, types.HOSTNAME_WORDS),
+        ("UpstreamService", {**API, "timeouts": {"request": "5 sec"}}, types.DURATION_WORDS),
+        (
+            "RateLimit",
+            {**POLICY, "rules": [{"name": "a", "limit": {**LIMIT, "interval": "5 sec"}}]},
+            types.DURATION_WORDS,
+        ),
+    ],
+)
+def test_a_slip_of_the_hand_is_answered_by_how_to_write_it(
+    client: ServerClient, kind: str, spec: Document, words: str
+) -> None:
+    head = {"apiVersion": "headgate.dev/v1alpha1", "kind": kind, "metadata": {"name": "slip"}}
+    answer = client.create({**head, "spec": spec})
+    assert answer.status == 422
+    assert words in answer.message
+    assert "conversion" not in answer.message, "a rule beside it has not tripped over it"
 
 
 def as_sent(value: Any) -> Any:

@@ -85,6 +85,8 @@ class _Messages:
 
 def check_types(schema: Schema, rule: str) -> cel.Type:
     """The type that a rule on `schema` comes to; RuntimeError, with CEL's words, if it is not sound."""
+    if schema["type"] == "string":
+        return cel.NewEnv(variables={"self": cel.Type.STRING}).compile(rule).return_type()
     messages = _Messages()
     name = messages.add(schema)
     pool = descriptor_pool.DescriptorPool()

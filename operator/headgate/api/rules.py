@@ -5,12 +5,17 @@ from __future__ import annotations
 from pydantic.alias_generators import to_snake
 
 from headgate.api.base import Model, Rule
-from headgate.api.types import millis
+from headgate.api.types import DURATION, millis
 
 
 def _millis(model: Model, field: str) -> int | None:
     value: str | None = getattr(model, to_snake(field))
     return None if value is None else millis(value)
+
+
+def _absent(field: str) -> str:
+    """In CEL: it is not given, or no duration, which is said of it already."""
+    return f"!has(self.{field}) || !self.{field}.matches('{DURATION}')"
 
 
 def at_least(field: str, least: str) -> Rule:
@@ -21,7 +26,7 @@ def at_least(field: str, least: str) -> Rule:
         return value is None or value >= millis(least)
 
     return Rule(
-        f"!has(self.{field}) || duration(self.{field}) >= duration('{least}')",
+        f"{_absent(field)} || duration(self.{field}) >= duration('{least}')",
         f"{field} must be at least {least}",
         check,
         field,
@@ -36,7 +41,7 @@ def at_most(field: str, most: str) -> Rule:
         return value is None or value <= millis(most)
 
     return Rule(
-        f"!has(self.{field}) || duration(self.{field}) <= duration('{most}')",
+        f"{_absent(field)} || duration(self.{field}) <= duration('{most}')",
         f"{field} must be at most {most}",
         check,
         field,
@@ -51,7 +56,7 @@ def not_shorter(field: str, other: str) -> Rule:
         return mine is None or theirs is None or mine >= theirs
 
     return Rule(
-        f"!has(self.{field}) || !has(self.{other}) || duration(self.{field}) >= duration(self.{other})",
+        f"{_absent(field)} || {_absent(other)} || duration(self.{field}) >= duration(self.{other})",
         f"{field} must not be shorter than {other}",
         check,
         field,

@@ -103,8 +103,16 @@ class _IntOrString:
 AS_SET = Unique()
 BY_NAME = Unique("name")
 
+
+def _worded(pattern: str, words: str) -> dict[str, Any]:
+    """The API server names a pattern that is not kept, and no more; by a rule it says what to write as well."""
+    return {"x-kubernetes-validations": [{"rule": f"self.matches(r'{pattern}')", "message": words}]}
+
+
+DURATION = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+DURATION_WORDS = "must be a duration such as 500ms, 30s or 1m30s"
 #: A Gateway API duration (GEP-2257): `500ms`, `1m30s`; units h, m, s, ms; each number at most 5 digits.
-Duration = Annotated[str, Field(pattern=r"^([0-9]{1,5}(h|m|s|ms)){1,4}$", max_length=32)]
+Duration = Annotated[str, Field(pattern=DURATION, max_length=32, json_schema_extra=_worded(DURATION, DURATION_WORDS))]
 
 #: A number of bytes as a Kubernetes quantity: `1048576`, `1M`, `10Mi`, `1.5Gi`; `byte_count` reads it.
 ByteQuantity = Annotated[
@@ -126,8 +134,17 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", m
 #: The value of a Kubernetes label.
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
 
+HOSTNAME_WORDS = "must be a host name or an IP address alone: without scheme, port, path or brackets"
 #: A host name or an IP address (no brackets, no port).
-Hostname = Annotated[str, Field(pattern=_HOSTNAME, min_length=1, max_length=_HOSTNAME_MAX)]
+Hostname = Annotated[
+    str,
+    Field(
+        pattern=_HOSTNAME,
+        min_length=1,
+        max_length=_HOSTNAME_MAX,
+        json_schema_extra=_worded(_HOSTNAME, HOSTNAME_WORDS),
+    ),
+]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -18,10 +18,10 @@ from headgate.api.base import RuleError, inner_model, unknown_fields
 from headgate.model.verdict import Path
 
 _WORDS = {
-    types.Duration: "must be a duration such as 500ms, 30s or 1m30s",
+    types.Duration: types.DURATION_WORDS,
     types.Label: "must be at most 63 lower-case letters, digits and dashes, and begin and end with a letter or digit",
     types.ObjectName: "must be lower-case letters, digits, dashes and dots, and begin and end with a letter or digit",
-    types.Hostname: "must be a host name or an IP address alone: without scheme, port, path or brackets",
+    types.Hostname: types.HOSTNAME_WORDS,
     types.HeaderName: "must be a header name: letters, digits and dashes, without a colon or spaces",
     types.HeaderText: "must be visible ASCII text on one line",
     types.Method: "must be an HTTP method in upper case, such as GET",
