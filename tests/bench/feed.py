@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,7 +19,7 @@ from google.protobuf import duration_pb2, empty_pb2
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as otlp
 
-from bench.figures import Part, Table
+from bench.figures import Part, Table, cpu_seconds
 from harness import plans
 from harness.dataplane import DataPlane
 from headgate.envoy.listener import CONTROL_PLANE_CLUSTER
@@ -187,10 +186,10 @@ def _cost(way: Way, count: int, port: int, seconds: float) -> dict[str, float]:
         if way.service:
             plane.wait_until(lambda: plane.heard.messages >= 2, way.name)
         before = Heard(plane.heard.messages, plane.heard.size, plane.heard.parsing)
-        cpu, began = _cpu(plane), time.monotonic()
+        cpu, began = cpu_seconds(plane.envoy.pid), time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - began
-        spent, heard = _cpu(plane) - cpu, plane.heard
+        spent, heard = cpu_seconds(plane.envoy.pid) - cpu, plane.heard
         flushes = took / INTERVAL
         return {
             "messages": (heard.messages - before.messages) / flushes,
@@ -198,9 +197,3 @@ def _cost(way: Way, count: int, port: int, seconds: float) -> dict[str, float]:
             "parse_ms": (heard.parsing - before.parsing) * 1000 / flushes,
             "envoy_ms": spent * 1000 / flushes,
         }
-
-
-def _cpu(plane: DataPlane) -> float:
-    """Seconds that Envoy's threads have run."""
-    tasks = Path(f"/proc/{plane.envoy.pid}/task")
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9

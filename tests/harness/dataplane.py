@@ -22,7 +22,7 @@ import httpx
 from harness.envoy import Envoy, give_identity, short_directory
 from harness.ports import free_port
 from headgate.envoy.render import RenderMemo, render
-from headgate.envoy.resource import TypeUrl
+from headgate.envoy.resource import Resources, TypeUrl
 from headgate.model.plan import Gateway
 from headgate.xds.bootstrap import NodeBootstrap, document
 from headgate.xds.feedback import GatewayFeedback
@@ -180,8 +180,11 @@ class DataPlane:
     def _placed(self, gateway: Gateway) -> Gateway:
         return replace(gateway, listener=replace(gateway.listener, port=self.port))
 
+    def _rendered(self) -> Resources:
+        return render(self.gateway, self.memo)
+
     def _publish(self) -> None:
-        resources = render(self.gateway, self.memo)
+        resources = self._rendered()
         assert TypeUrl.LISTENER in resources, "a gateway has a listener"
 
         async def publish() -> None:
