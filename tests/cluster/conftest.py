@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server with our CRDs."""
     missing = unbuilt(API_SERVER)
-    require(not missing, f"not built: {', '.join(missing)}; `make test-cluster` builds them")
+    require(not missing, f"not built: {', '.join(missing)}; `make kubernetes` builds them")
     with ApiServer(tmp_path_factory.mktemp("api")) as server:
         server.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
         server.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"--filename={ROOT / 'crds'}")

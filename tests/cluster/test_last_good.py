@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cluster import ApiServer
+from harness import applied
 from harness.envoy import Envoy, short_directory
 from harness.gateway import Gateway
 from harness.operated import Objects, Replica, proxy
@@ -23,37 +24,6 @@ from harness.xds import Origin
 
 pytestmark = pytest.mark.cluster
 
-WORLD = """
-apiVersion: headgate.dev/v1alpha1
-kind: IntegrationGateway
-metadata: {{name: edge}}
-spec:
-  listener: {{port: {port}}}
-  egress: {{allowedCIDRs: [127.0.0.0/8]}}
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: key}}
-stringData: {{token: first-token}}
-"""
-UPSTREAM = """
----
-apiVersion: headgate.dev/v1alpha1
-kind: UpstreamService
-metadata: {{name: {name}}}
-spec:
-  gatewayRef: {{name: edge}}
-  hostname: {hostname}
-  port: {origin}
-  tls: {{mode: None}}
-  probe: {{disabled: true}}
-"""
-KEYED = """
-  credentials:
-    - name: token
-      secretRef: {name: key, key: token}
-      location: {header: {name: authorization, prefix: "Bearer "}}
-"""
 GOOD, BAD = "127.0.0.1", "169.254.169.254"
 
 
@@ -72,13 +42,16 @@ class Stage:
         return proxy(self.server, self.directory, f"{self.objects.namespace}/edge", *replicas, name=name)
 
     async def declare(self) -> None:
-        await self.objects.apply(WORLD.format(port=self.port))
+        await self.secure()
         await self.edit(GOOD)
-        await self.objects.apply(UPSTREAM.format(name="other", hostname=GOOD, origin=self.origin.port))
+        await self.objects.apply(applied.upstream("other", self.origin.port))
+
+    async def secure(self) -> None:
+        """The gateway, and the key."""
+        await self.objects.apply(applied.gateway(self.port) + applied.key("first-token"))
 
     async def edit(self, hostname: str) -> None:
-        text = UPSTREAM.format(name="billing", hostname=hostname, origin=self.origin.port)
-        await self.objects.apply(text + KEYED.lstrip("\n"))
+        await self.objects.apply(applied.upstream("billing", self.origin.port, hostname, secret="key"))
 
     async def call(self, name: str = "billing") -> tuple[int, str]:
         answer = await asyncio.to_thread(self.gateway.call, name, "/x", namespace=self.objects.namespace)
@@ -241,5 +214,5 @@ async def test_a_secret_that_is_gone_hurts_those_that_use_it_and_no_others(stage
             print("after a restart without its Secret, a call is answered with", answer)
             assert answer[0] == 404
             assert await stage.call("other") == (200, "none")
-            await stage.objects.apply(WORLD.format(port=stage.port))
+            await stage.secure()
             await stage.in_force()

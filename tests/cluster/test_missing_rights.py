@@ -30,7 +30,7 @@ from harness.staged import (
     upstream,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Deed = Callable[[Stage], Awaitable[object]]
 STATUSES = {

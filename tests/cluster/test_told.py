@@ -12,45 +12,15 @@ from pathlib import Path
 import pytest
 
 from cluster import ApiServer
+from harness import applied
 from harness.envoy import short_directory
 from harness.operated import Objects, Provider, Replica
 
 pytestmark = pytest.mark.cluster
 
-GATEWAY = """
-apiVersion: headgate.dev/v1alpha1
-kind: IntegrationGateway
-metadata: {name: edge}
-spec:
-  egress: {allowedCIDRs: [127.0.0.0/8]}
-"""
-SECRET = """
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: {name}}}
-stringData: {{token: {token}}}
-"""
-UPSTREAM = """
----
-apiVersion: headgate.dev/v1alpha1
-kind: UpstreamService
-metadata: {{name: {name}}}
-spec:
-  gatewayRef: {{name: edge}}
-  hostname: {hostname}
-  port: {port}
-  tls: {{mode: None}}
-  probe: {{path: /up, interval: {interval}}}
-  credentials:
-    - name: token
-      secretRef: {{name: {secret}, key: token}}
-      location: {{header: {{name: authorization, prefix: "Bearer "}}}}
-"""
-
 
 def upstream(name: str, port: int, hostname: str = "127.0.0.1", secret: str = "key", interval: str = "10s") -> str:
-    return UPSTREAM.format(name=name, port=port, hostname=hostname, secret=secret, interval=interval)
+    return applied.upstream(name, port, hostname, secret=secret, probe={"path": "/up", "interval": interval})
 
 
 @pytest.fixture
@@ -91,7 +61,7 @@ async def test_a_verdict_is_told_and_handed_on(
         await first.ready()
         await second.ready()
         # Asked once an hour: what is told later than at once was handed on.
-        world = GATEWAY + SECRET.format(name="key", token="bad") + SECRET.format(name="right", token="good")
+        world = applied.gateway() + applied.key("bad") + applied.key("good", "right")
         await objects.apply(
             world
             + upstream("refused", provider.port, interval="1h")
@@ -113,7 +83,7 @@ async def test_a_verdict_is_told_and_handed_on(
         assert await objects.condition("refused", "Healthy") == ("False", "CredentialRejected", message)
         assert provider.probes - asked <= 1, "`late` alone, which has the key of `taken`"
         # It goes on: another key is asked about at once.
-        await objects.apply(SECRET.format(name="key", token="good"))
+        await objects.apply(applied.key("good"))
         await objects.comes_to("refused", "Healthy", lambda found: found[0] == "True")
         told = [reason for _, reason, _ in await objects.events("refused")]
         assert told.count("CredentialRejected") == 1, "and it is told once"
@@ -126,7 +96,7 @@ async def test_events_tell_what_happens(
     operator = Replica(api_server.kubeconfig, directory, objects.namespace)
     with operator:
         await operator.ready()
-        await objects.apply(GATEWAY + SECRET.format(name="key", token="bad") + upstream("billing", provider.port))
+        await objects.apply(applied.gateway() + applied.key("bad") + upstream("billing", provider.port))
         await objects.comes_to("billing", "Healthy", lambda found: found[1] == "CredentialRejected")
         await objects.apply(upstream("billing", provider.port, hostname="169.254.169.254"))
 
@@ -208,7 +178,7 @@ async def test_a_secret_that_may_not_be_read(
 ) -> None:
     await objects.apply(READER)
     account = await as_account(api_server, objects, directory)
-    await objects.apply(GATEWAY + SECRET.format(name="key", token="good") + upstream("billing", provider.port))
+    await objects.apply(applied.gateway() + applied.key("good") + upstream("billing", provider.port))
     with Replica(account, directory, objects.namespace, "--relist=5s") as operator:
         await operator.ready()
         message = await objects.comes_to("billing", "ResolvedRefs", lambda found: found[1] == "SecretForbidden")
@@ -224,7 +194,7 @@ async def test_a_secret_that_may_not_be_read(
 async def test_a_namespace_whose_secrets_are_not_to_be_read(
     api_server: ApiServer, objects: Objects, directory: Path, provider: Provider
 ) -> None:
-    await objects.apply(GATEWAY + SECRET.format(name="key", token="good") + upstream("billing", provider.port))
+    await objects.apply(applied.gateway() + applied.key("good") + upstream("billing", provider.port))
     with Replica(api_server.kubeconfig, directory, objects.namespace, "--secrets-namespace=default") as operator:
         await operator.ready()
         message = await objects.comes_to("billing", "ResolvedRefs", lambda found: found[1] == "SecretForbidden")

@@ -21,83 +21,34 @@ import httpx
 import pytest
 
 from cluster import ApiServer
-from harness import launch
-from harness.child import Child
+from harness import applied, operated
 from harness.envoy import Envoy, envoy_binary, give_identity, short_directory
 from harness.gateway import Gateway
-from harness.kube import shared_authority, until
+from harness.kube import ready_pods, shared_authority, until
 from harness.ports import free_port
 from harness.xds import Origin
 from headgate.xds.bootstrap import NodeBootstrap, render
 
 pytestmark = pytest.mark.cluster
 
-GATEWAY = """
-apiVersion: headgate.dev/v1alpha1
-kind: IntegrationGateway
-metadata: {{name: edge, namespace: {namespace}}}
-spec:
-  listener: {{port: {port}}}
-  egress: {{allowedCIDRs: [127.0.0.0/8]}}
-"""
-UPSTREAM = """
-apiVersion: headgate.dev/v1alpha1
-kind: UpstreamService
-metadata: {{name: billing, namespace: {namespace}}}
-spec:
-  gatewayRef: {{name: edge}}
-  hostname: 127.0.0.1
-  port: {origin}
-  tls: {{mode: None}}
-  probe: {{disabled: true}}
-  timeouts: {{request: {request}s}}
-"""
 BREAKER = """
 apiVersion: headgate.dev/v1alpha1
 kind: CircuitBreaker
-metadata: {{name: billing, namespace: {namespace}}}
+metadata: {name: billing}
 spec:
-  targetRefs: [{{group: headgate.dev, kind: UpstreamService, name: billing}}]
+  targetRefs: [{group: headgate.dev, kind: UpstreamService, name: billing}]
   consecutiveFailures: 2
   breakDuration: 60s
 """
 
 
-class Replica:
-    """A process of the operator."""
+class Replica(operated.Replica):
+    """A process of the operator that says how it is."""
 
     def __init__(self, two: Two, name: str) -> None:
-        self.two, self.name = two, name
-        self.port, self.health_port = free_port(), free_port()
-        self.log = two.directory / f"{name}.log"
-        self.child: Child | None = None
-
-    def start(self, other: Replica) -> None:
-        namespace = self.two.namespace
-        command = [
-            *launch.command(),
-            "operator",
-            f"--kubeconfig={self.two.server.kubeconfig}",
-            f"--xds-address=127.0.0.1:{self.port}",
-            f"--health-address=127.0.0.1:{self.health_port}",
-            f"--operator-namespace={namespace}",
-            f"--namespace={namespace}",
-            f"--replica={other.name}=127.0.0.1:{other.port}",
-            "--no-probes",
-        ]
-        self.child = Child(command, self.log, environment=launch.environment({}, {"POD_NAME": self.name}))
-
-    def says(self, words: str) -> bool:
-        return words in self.log.read_text("utf-8")
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.child is not None
-        os.kill(self.child.pid, number)
-
-    def stop(self) -> None:
-        if self.child is not None and self.child.running:
-            self.signal(signal.SIGCONT)
-            self.child.stop(timeout=20)
+        self.health_port = free_port()
+        health = f"--health-address=127.0.0.1:{self.health_port}"
+        super().__init__(two.server.kubeconfig, two.directory, two.namespace, health, "--no-probes", name=name)
 
     def health(self, path: str) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.health_port}{path}", timeout=5)
@@ -169,9 +120,12 @@ class Two:
     async def kubectl(self, *arguments: str, given: str | None = None) -> str:
         return await asyncio.to_thread(self.server.kubectl, *arguments, f"--namespace={self.namespace}", given=given)
 
-    async def apply(self, text: str, **values: Any) -> None:
-        whole = text.format(namespace=self.namespace, **values)
-        await self.kubectl("apply", "--server-side", "--filename=-", given=whole)
+    async def apply(self, text: str) -> None:
+        await self.kubectl("apply", "--server-side", "--filename=-", given=text)
+
+    async def upstream(self, port: int, seconds: int) -> None:
+        """Declare it, with this longest time for a call."""
+        await self.apply(applied.upstream("billing", port, timeouts={"request": f"{seconds}s"}))
 
     async def get(self, kind: str = "upstream", name: str = "billing") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await self.kubectl("get", kind, name, "--output=json"))
@@ -225,15 +179,17 @@ async def two_replicas(server: ApiServer, directory: Path) -> AsyncIterator[Two]
     two = Two(server, directory, namespace)
     one, other = Replica(two, "one"), Replica(two, "two")
     async with AsyncExitStack() as stack:
-        await two.apply(GATEWAY, port=two.port)
-        for each, peer in ((one, other), (other, one)):
-            each.start(peer)
-            stack.callback(each.stop)
-        await until(lambda: one.says("operator.ready") and other.says("operator.ready"), "both are ready", 60)
-        await until(lambda: one.says('"phase": "leading"') or other.says('"phase": "leading"'), "one leads", 60)
-        two.leader, two.other = (one, other) if one.says('"phase": "leading"') else (other, one)
+        await two.apply(applied.gateway(two.port))
+        one.others, other.others = (other,), (one,)
+        for each in (one, other):
+            stack.enter_context(each)
+        for each in (one, other):
+            await each.ready()
+        await until(lambda: one.leading or other.leading, "one leads", 60)
+        two.leader, two.other = (one, other) if one.leading else (other, one)
         authority = await asyncio.to_thread(shared_authority, server.kubectl, namespace)
         give_identity(authority, f"{namespace}/edge", directory / "identity")
+        await asyncio.to_thread(ready_pods, server.kubectl, f"{namespace}/edge")
         yield two
 
 
@@ -248,7 +204,7 @@ async def both_envoys(two: Two, stack: AsyncExitStack) -> None:
 async def test_what_is_said_is_true_of_the_proxies_of_both(api_server: ApiServer, directory: Path) -> None:
     async with two_replicas(api_server, directory) as two, AsyncExitStack() as stack:
         origin = stack.enter_context(Origin())
-        await two.apply(UPSTREAM, origin=origin.port, request=10)
+        await two.upstream(origin.port, 10)
         await two.comes_to("Unknown", "NoProxyConnected")
         await both_envoys(two, stack)
         await two.comes_to("True", "Programmed")
@@ -257,7 +213,7 @@ async def test_what_is_said_is_true_of_the_proxies_of_both(api_server: ApiServer
         # The far Envoy stands still: what is changed now is not in force everywhere.
         os.kill(two.far.pid, signal.SIGSTOP)
         try:
-            await two.apply(UPSTREAM, origin=origin.port, request=11)
+            await two.upstream(origin.port, 11)
             assert "1 of 2" in await two.comes_to("False", "Pending")
         finally:
             os.kill(two.far.pid, signal.SIGCONT)
@@ -288,14 +244,14 @@ async def test_what_goes_wrong_at_the_far_proxy_is_told(api_server: ApiServer, d
     """What it refuses is in the condition, in its own words; a breaker that is open there is in the column."""
     async with two_replicas(api_server, directory) as two, AsyncExitStack() as stack:
         origin = stack.enter_context(Origin())
-        await two.apply(UPSTREAM, origin=origin.port, request=10)
+        await two.upstream(origin.port, 10)
         two.far = stack.enter_context(two.far_envoy(two.other.port))
         await two.far.wait_ready()
         await two.comes_to("True", "Programmed")
 
         # Nobody answers there any more: the breaker opens.
         await two.apply(BREAKER)
-        await two.apply(UPSTREAM, origin=free_port(), request=10)
+        await two.upstream(free_port(), 10)
         await two.comes_to("True", "Programmed")
         gateway = Gateway(two.port)
         began = time.monotonic()
@@ -308,7 +264,7 @@ async def test_what_goes_wrong_at_the_far_proxy_is_told(api_server: ApiServer, d
         taken = stack.enter_context(socket.socket())
         taken.bind(("0.0.0.0", 0))
         taken.listen()
-        await two.apply(GATEWAY, port=taken.getsockname()[1])
+        await two.apply(applied.gateway(taken.getsockname()[1]))
         began = time.monotonic()
         while "in use" not in json.dumps((await two.get("integrationgateway", "edge"))["status"]):
             assert time.monotonic() - began < 20, two.logs()
@@ -330,7 +286,7 @@ async def changes(two: Two, seconds: float) -> list[tuple[str, str]]:
 async def written(two: Two, request: int, origin: int) -> float:
     """Change the upstream; how many seconds it takes until somebody has written that it is in force."""
     began = time.monotonic()
-    await two.apply(UPSTREAM, origin=origin, request=request)
+    await two.upstream(origin, request)
     await two.comes_to("True", "Programmed", 30)
     return time.monotonic() - began
 
@@ -339,7 +295,7 @@ async def written(two: Two, request: int, origin: int) -> float:
 async def test_the_other_writes_on(api_server: ApiServer, directory: Path, how: signal.Signals) -> None:
     async with two_replicas(api_server, directory) as two, AsyncExitStack() as stack:
         origin = stack.enter_context(Origin())
-        await two.apply(UPSTREAM, origin=origin.port, request=10)
+        await two.upstream(origin.port, 10)
         # The proxy is connected to the leader, and must find the other.
         service = free_port()
         await stack.enter_async_context(relayed(service, two.leader.port, two.other.port))
@@ -353,7 +309,7 @@ async def test_the_other_writes_on(api_server: ApiServer, directory: Path, how: 
         two.leader.signal(how)
         killed = time.monotonic()
         watching = asyncio.create_task(changes(two, 16 if how == signal.SIGKILL else 6))
-        await until(lambda: two.other.says('"phase": "leading"'), "the other leads", 20)
+        await until(lambda: two.other.leading, "the other leads", 20)
         print(f"{how.name}: the other leads after {time.monotonic() - killed:.1f} s")
         assert await watching == [("True", "Programmed")], two.logs()
         assert (await two.get())["status"]["conditions"] == before, "the times in it too"

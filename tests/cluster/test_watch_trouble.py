@@ -9,10 +9,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
 from cluster import ApiServer, ClusterProblem
+from harness import applied
 from harness.between import Between
 from harness.envoy import Envoy, short_directory
 from harness.gateway import Gateway
@@ -25,37 +27,6 @@ pytestmark = pytest.mark.cluster
 
 #: The longest time between two listings, and what may come on top: reading, compiling, kubectl, a machine that is busy.
 RELIST, SLACK = 6.0, 20.0
-WORLD = """
-apiVersion: headgate.dev/v1alpha1
-kind: IntegrationGateway
-metadata: {{name: edge}}
-spec:
-  listener: {{port: {port}}}
-  egress: {{allowedCIDRs: [127.0.0.0/8]}}
-"""
-SECRET = """
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: key}}
-stringData: {{token: {token}}}
-"""
-UPSTREAM = """
----
-apiVersion: headgate.dev/v1alpha1
-kind: UpstreamService
-metadata: {{name: {name}}}
-spec:
-  gatewayRef: {{name: edge}}
-  hostname: {hostname}
-  port: {port}
-  tls: {{mode: None}}
-  probe: {{disabled: true}}
-  credentials:
-    - name: token
-      secretRef: {{name: key, key: token}}
-      location: {{header: {{name: authorization, prefix: "Bearer "}}}}
-"""
 
 
 class Stage:
@@ -68,8 +39,8 @@ class Stage:
         self.objects, self.gateway, self.origin = objects, gateway, origin
         self.doomed = ""
 
-    def upstream(self, name: str, hostname: str = "127.0.0.1") -> str:
-        return UPSTREAM.format(name=name, hostname=hostname, port=self.origin.port)
+    def upstream(self, name: str, **spec: Any) -> str:
+        return applied.upstream(name, self.origin.port, secret="key", **spec)
 
     async def call(self, name: str) -> tuple[int, str]:
         answer = await asyncio.to_thread(self.gateway.call, name, "/x", namespace=self.objects.namespace)
@@ -81,9 +52,7 @@ class Stage:
         await self.objects.kubectl("delete", "upstream", "doomed", "--wait=false")
         await self.objects.kubectl("delete", "service", "changed")
         await self.objects.apply(
-            SECRET.format(token="second")
-            + self.upstream("created")
-            + self.upstream("changed").replace("spec:", "spec:\n  maxRequestBody: 1Mi")
+            applied.key("second") + self.upstream("created") + self.upstream("changed", maxRequestBody="1Mi")
         )
 
     async def settled(self) -> float:
@@ -144,11 +113,8 @@ async def stage(api_server: ApiServer) -> AsyncIterator[Stage]:
             operator = Replica(kubeconfig, directory, namespace, f"--relist={RELIST:.0f}s")
             with operator:
                 await operator.ready()
-                world = WORLD.format(port=port) + SECRET.format(token="first")
-                both = "".join(
-                    UPSTREAM.format(name=n, hostname="127.0.0.1", port=origin.port) for n in ("changed", "doomed")
-                )
-                await objects.apply(world + both)
+                both = "".join(applied.upstream(name, origin.port, secret="key") for name in ("changed", "doomed"))
+                await objects.apply(applied.gateway(port) + applied.key("first") + both)
                 envoy = await asyncio.to_thread(proxy, api_server, directory, f"{namespace}/edge", operator)
                 with envoy:
                     await envoy.wait_ready()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from headgate.infra.endpoints import API_VERSION, CONTROLLER, SERVICE_NAME, SLICE_MANAGED_BY
+from headgate.infra.manifest import COMPONENT, child_name
 from headgate.kube.client import Api, Document
 from headgate.kube.resources import NAMESPACES, OURS, SECRETS
 from headgate.xds.pki import CertificateAuthority
@@ -54,6 +56,24 @@ async def put(api: Api, document: Document) -> Document:
     """Create or change an object as its user would."""
     resource = SECRETS if document["kind"] == "Secret" else OURS[document["kind"]]
     return await api.apply(resource, document)
+
+
+def ready_pods(kubectl: Callable[..., str], gateway: str, pods: int = 1) -> None:
+    """Where nothing but an API server runs: say of a gateway's Service (`namespace/name`) what a whole cluster says of itself when
+    so many pods are ready. Without that a gateway waits for ever: nobody would answer calls by its name."""
+    namespace, _, name = gateway.partition("/")
+    service = child_name(name)
+    labels = {COMPONENT: "gateway", SLICE_MANAGED_BY: CONTROLLER, SERVICE_NAME: service}
+    ready = {"ready": True, "serving": True, "terminating": False}
+    slices = {
+        "apiVersion": API_VERSION,
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{service}-made", "namespace": namespace, "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [f"10.0.0.{each}"], "conditions": ready} for each in range(1, pods + 1)],
+        "ports": [{"name": "http", "port": 10080, "protocol": "TCP"}],
+    }
+    kubectl("apply", "--server-side", "--filename=-", given=json.dumps(slices))
 
 
 def shared_authority(kubectl: Callable[..., str], namespace: str) -> CertificateAuthority:

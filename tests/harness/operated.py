@@ -18,7 +18,7 @@ from cluster import ApiServer
 from harness import hooked, launch
 from harness.child import Child
 from harness.envoy import Envoy, give_identity
-from harness.kube import until
+from harness.kube import ready_pods, until
 from harness.ports import free_port
 from headgate.app.authority import NAME as AUTHORITY
 from headgate.xds.bootstrap import NodeBootstrap, render
@@ -100,9 +100,10 @@ class Replica:
         return self.log.read_text("utf-8", errors="replace")
 
     def stop(self) -> None:
-        """In good order. Safe to call twice."""
-        if self._child is not None:
-            self._child.stop()
+        """In good order, also if it stands still. Safe to call twice."""
+        if self._child is not None and self._child.running:
+            self.signal(signal.SIGCONT)
+            self._child.stop(timeout=20)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it this; it is not waited for."""
@@ -126,8 +127,9 @@ class Replica:
 def proxy(
     server: ApiServer, directory: Path, gateway: str, *replicas: Replica, name: str = "one", namespace: str = ""
 ) -> Envoy:
-    """An Envoy of this gateway (`namespace/name`) that gets its configuration from any of these, which are ready.
-    `namespace`: the operator's, where it is another one."""
+    """An Envoy of this gateway (`namespace/name`) that gets its configuration from any of these, which are ready. The cluster
+    takes it for a pod that is ready. `namespace`: the operator's, where it is another one."""
+    ready_pods(server.kubectl, gateway)
     identity = directory / f"identity-{name}"
     home = namespace or gateway.partition("/")[0]
     whole = json.loads(server.kubectl("get", "secret", AUTHORITY, f"--namespace={home}", "--output=json"))

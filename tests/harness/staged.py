@@ -34,7 +34,7 @@ MODES = {"all namespaces": (), "some": ('namespaces=["{shop}"]',), "Secrets of s
 def audited_server(directory: Path) -> Iterator[Audited]:
     """With our CRDs."""
     missing = unbuilt(API_SERVER)
-    require(not missing, f"not built: {', '.join(missing)}; `make test-cluster` builds them")
+    require(not missing, f"not built: {', '.join(missing)}; `make kubernetes` builds them")
     found = Audited.begin(directory)
     try:
         found.server.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
