@@ -59,8 +59,8 @@ async def put(api: Api, document: Document) -> Document:
 
 
 def ready_pods(kubectl: Callable[..., str], gateway: str, pods: int = 1) -> None:
-    """Where nothing but an API server runs: say of a gateway's Service (`namespace/name`) what a whole cluster says of itself when
-    so many pods are ready. Without that a gateway waits for ever: nobody would answer calls by its name."""
+    """Where nothing but an API server runs: say of the Service of a gateway (`namespace/name`) what a whole cluster says when so
+    many pods are ready. Without that the gateway waits for ever: nobody would answer calls by its name."""
     namespace, _, name = gateway.partition("/")
     service = child_name(name)
     labels = {COMPONENT: "gateway", SLICE_MANAGED_BY: CONTROLLER, SERVICE_NAME: service}

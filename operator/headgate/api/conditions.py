@@ -18,7 +18,7 @@ class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
     #: Everything that it refers to (Secrets, gateways, targets) is there and usable.
     RESOLVED_REFS = "ResolvedRefs"
-    #: Every connected proxy has acknowledged what this generation compiled to.
+    #: Every connected proxy has acknowledged what this generation compiled to, and the Service by which it is called leads to one.
     PROGRAMMED = "Programmed"
     #: The three above: what was declared is in force.
     READY = "Ready"
@@ -62,6 +62,7 @@ class Reason(StrEnum):
     OBJECT_NAME_TAKEN = "ObjectNameTaken"
     OBJECT_REFUSED = "ObjectRefused"
     REPLICA_UNREACHABLE = "ReplicaUnreachable"
+    NO_POD_READY = "NoPodReady"
     # Ready
     READY = "Ready"
     # Healthy

@@ -59,7 +59,7 @@ class FleetOptions:
 
 
 class Fleets:
-    """`uid`: an object's, as the cluster has it now. `floor`, `recall`: see Objects. `period`: seconds between two
+    """`uid`: an object's, as the cluster has it now. `floor`, `recall`, `is_made`: see Objects. `period`: seconds between two
     listings of what was made, at least and at most. `wake` is called when `reports` are others. `telling`: of what was healed."""
 
     def __init__(
@@ -71,6 +71,7 @@ class Fleets:
         wake: Callable[[], None],
         floor: Callable[[str], int | None] = lambda _: None,
         recall: Callable[[ObjectRef], tuple[ObjectReport, ...]] = lambda _: (),
+        is_made: Callable[[ObjectRef], bool] = lambda _: False,
         period: tuple[float, float] = PERIOD,
         telling: Telling | None = None,
     ) -> None:
@@ -84,6 +85,7 @@ class Fleets:
             floor=floor,
             endpoints=self._endpoints.of,
             recall=recall,
+            is_made=is_made,
             on_reports=wake,
         )
         self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period, self._revived)
@@ -113,7 +115,8 @@ class Fleets:
         self._objects.heard(owner)
 
     def reports(self) -> ObjectReports:
-        """What could not be made: as this replica knows if it leads, or else as it is said of the owner in the cluster."""
+        """What could not be made, and what is awaited: as this replica knows if it leads, or else as it is said of the owner in
+        the cluster."""
         return self._objects.reports()
 
     def counts(self) -> Mapping[str, WriteCounts]:

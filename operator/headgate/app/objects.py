@@ -8,7 +8,8 @@ A name that two want is the gateway's before any upstream's; the other one is to
 is logged, and costs its owner alone: what was made of it before stays.
 
 What could not be made is known to the one that writes. The others, and that one until it has an outcome of its own, go by what
-the owner's status says in the cluster: a new leader must not say for a second that all is well.
+the owner's status says in the cluster: a new leader must not say for a second that all is well. What is on its way, nobody having
+tried it yet or no pod being ready, is told too (`awaiting`).
 
 Of a gateway or an upstream that is declared, and of which the Plan has nothing to serve (it is broken, and no version before it
 is known), nothing is wanted and nothing removed. One event loop.
@@ -16,7 +17,7 @@ is known), nothing is wanted and nothing removed. One event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,15 +25,16 @@ from types import MappingProxyType
 
 import structlog
 
+from headgate.app.awaiting import Awaiting, Needs
 from headgate.envoy.listener import READY_PATH
-from headgate.infra.endpoints import Slice, upstream_endpoints
+from headgate.infra.endpoints import Slice, answered, upstream_endpoints
 from headgate.infra.fleet import own
 from headgate.infra.gateway import KINDS as GATEWAY_KINDS
 from headgate.infra.gateway import gateway_objects
 from headgate.infra.manifest import Manifest
 from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings
 from headgate.infra.upstream import upstream_service
-from headgate.kube.identities import IdentityWriter
+from headgate.kube.identities import IdentityWriter, secret_of
 from headgate.kube.objects import ObjectWriter, Outcome, Result
 from headgate.model.fleet import ServiceMode
 from headgate.model.observations import ObjectReport, ObjectReports, ObjectResult
@@ -59,12 +61,21 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What was made, and what went into it: compared by identity first, which is what most of it is. `whole`: it is all that is
-    wanted, and not what a bug has left."""
+class _Inputs:
+    """What manifests are made of: compared by identity first, which is what most of it is. `own`: where that is another, the
+    owner wants something else; the rest changes around it. `gateway`: to which calls go."""
 
     uid: str
-    inputs: tuple[object, ...]
+    gateway: ObjectRef
+    own: tuple[object, ...]
+    around: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was made, and what went into it. `whole`: it is all that is wanted, and not what a bug has left."""
+
+    inputs: _Inputs
     manifests: tuple[Manifest, ...]
     whole: bool = True
 
@@ -72,7 +83,8 @@ class _Made:
 class Objects:
     """`uid` gives an object's uid as the cluster has it now. `floor`: how many proxies the calls in flight of a gateway
     (`namespace/name`) ask for at least. `endpoints`: where a gateway's pods are; None as long as that is not known. `recall`:
-    what an owner's status says that could not be made. `on_reports`: the reports are others."""
+    what an owner's status says that could not be made; `is_made`: it says that all is there. `on_reports`: the reports are
+    others."""
 
     def __init__(
         self,
@@ -82,6 +94,7 @@ class Objects:
         floor: Callable[[str], int | None] = lambda _: None,
         endpoints: Callable[[ObjectRef], tuple[Slice, ...] | None] = lambda _: None,
         recall: Callable[[ObjectRef], tuple[ObjectReport, ...]] = lambda _: (),
+        is_made: Callable[[ObjectRef], bool] = lambda _: False,
         on_reports: Callable[[], None] = lambda: None,
     ) -> None:
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
@@ -94,6 +107,7 @@ class Objects:
         self._failed: set[ObjectRef] = set()
         self._recalled: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self._reports: ObjectReports | None = MappingProxyType({})
+        self._awaiting = Awaiting(self._needs, lambda ref: self._outcome(ref) is not None, is_made, self._unready)
         self._writer: ObjectWriter | None = None
         self._identities: IdentityWriter | None = None
         self._plan: Plan | None = None
@@ -106,6 +120,8 @@ class Objects:
         """A gateway's floor is another one, or its pods are elsewhere."""
         if self._plan is not None:
             self.follow(self._plan)
+            if self._reports is None:
+                self._on_reports()
 
     def follow(self, plan: Plan) -> None:
         """This is to be in the cluster."""
@@ -123,7 +139,7 @@ class Objects:
         known = self._made.get(gateway.ref)
         if known is None or self._seen.get(gateway.ref) != self._look(gateway):
             return False
-        made = self._gateway(gateway, known.uid, known)
+        made = self._gateway(gateway, known.inputs.uid, known)
         if not _wants_the_same(made, known):
             return False
         self._made[gateway.ref] = made
@@ -131,7 +147,7 @@ class Objects:
         slices = self._endpoints(gateway.ref)
         for upstream in [each for each, other in pairs if each is not other]:
             one = self._made.get(upstream.ref)
-            if one is not None and self._upstream(upstream, gateway, one.uid, slices, one) is not one:
+            if one is not None and self._upstream(upstream, gateway, one.inputs.uid, slices, one) is not one:
                 return False
         return True
 
@@ -162,10 +178,15 @@ class Objects:
         self._made = made
         if settled != self._settled:
             self._settled = settled
-        wanted = self._shared_out(made)
+        clashes, wanted = self._clashes, self._shared_out(made)
         if self._writer is not None and self._identities is not None:
             self._writer.want(wanted, self._settled)
             self._identities.want(gateways)
+        self._look_around(before, clashes.keys() ^ self._clashes.keys())
+
+    def _look_around(self, before: Mapping[ObjectRef, _Made], moved: Collection[ObjectRef]) -> None:
+        """What there is to report has changed with what is wanted. `moved`: who got a name, or lost it."""
+        made = self._made
         gone = {ref for ref in self._failed if self._owner(ref) is None}
         if gone:
             self._failed -= gone
@@ -173,6 +194,48 @@ class Objects:
         recalled = {ref: found for ref in made if (found := self._recall(ref))}
         if recalled or self._recalled:
             self._recalled, self._reports = recalled, None
+        if self._await(before, moved):
+            self._reports = None
+
+    def _await(self, before: Mapping[ObjectRef, _Made], moved: Collection[ObjectRef]) -> bool:
+        """Look at the owners of which anything is another now; whether one of them waits for something else."""
+        awaiting, gateways = self._awaiting, [ref for ref in self._made if ref.kind == "IntegrationGateway"]
+        slices = {ref: self._endpoints(ref) for ref in gateways}
+        turned = awaiting.turn({ref: None if each is None else answered(each) for ref, each in slices.items()})
+        news = awaiting.drop(before.keys() - self._made.keys())
+        for owner, one in self._made.items():
+            old = before.get(owner)
+            if one is old and one.inputs.gateway not in turned and owner not in moved:
+                continue
+            if old is None:
+                awaiting.learn(owner)
+            elif one.inputs.uid != old.inputs.uid:
+                self._another(owner, one, old)
+                awaiting.learn(owner)
+            # Whoever knows where pods are leads. The others wait for what it finds.
+            elif _own(one) != _own(old) and slices.get(one.inputs.gateway) is not None:
+                self._another(owner, one, old)
+            news = awaiting.look(owner) or news
+        return news
+
+    def _another(self, owner: ObjectRef, one: _Made, old: _Made) -> None:
+        """It wants something else: what came of other manifests counts no more."""
+        self._awaiting.anew(owner)
+        kept = set(map(id, old.manifests))
+        if self._writer is not None:
+            self._writer.forget(each.ref for each in one.manifests if id(each) not in kept)
+
+    def _needs(self, owner: ObjectRef) -> Needs | None:
+        one = self._made.get(owner)
+        if one is None:
+            return None
+        objects = [each.ref for each in one.manifests if self._owners.get(each.ref) == owner]
+        if owner.kind == "IntegrationGateway" and self._identities is not None:
+            objects.append(secret_of(owner))
+        return Needs(tuple(objects), one.inputs.gateway)
+
+    def _unready(self, gateway: ObjectRef) -> bool:
+        return any(each.result is ObjectResult.UNREADY for each in self._recalled.get(gateway, ()))
 
     def _shared_out(self, made: Mapping[ObjectRef, _Made]) -> Mapping[ObjectRef, Manifest]:
         """Each name to the first one who wants it."""
@@ -197,9 +260,12 @@ class Objects:
 
     def told(self, ref: ObjectRef) -> None:
         """A writer's outcome of this object is another one."""
-        outcome = self._outcome(ref)
+        outcome, owner = self._outcome(ref), self._owner(ref)
+        if owner is not None and outcome is None:
+            self._awaiting.learn(owner)  # this one does not lead any more
+        waits_anew = owner is not None and self._awaiting.look(owner)
         if outcome is None or outcome.result is Result.APPLIED:
-            if ref not in self._failed and self._owner(ref) not in self._recalled:
+            if ref not in self._failed and owner not in self._recalled and not waits_anew:
                 return
             self._failed.discard(ref)
         else:
@@ -210,26 +276,30 @@ class Objects:
     def heard(self, owner: ObjectRef) -> None:
         """An owner's status in the cluster is another one."""
         found = self._recall(owner) if owner in self._made else ()
-        if found == self._recalled.get(owner, ()):
-            return
-        self._recalled.pop(owner, None)
+        same = found == self._recalled.pop(owner, ())
         if found:
             self._recalled[owner] = found
+        if owner in self._made:
+            self._awaiting.learn(owner)
+        if not self._awaiting.look(owner) and same:
+            return
         self._reports = None
         self._on_reports()
 
     def reports(self) -> ObjectReports:
-        """What could not be made, by owner. The same mapping as long as that is the same."""
+        """What could not be made and what is awaited, by owner. The same mapping as long as that is the same."""
         if self._reports is None:
-            found = dict(self._clashes)
+            found = dict(self._awaiting.reports)
+            for owner, clashing in self._clashes.items():
+                found[owner] = (*clashing, *found.get(owner, ()))
             unmade = self._of_before()
             for ref in sorted(self._failed | unmade.keys()):
-                outcome, owner = self._outcome(ref), self._owner(ref)
+                outcome, whose = self._outcome(ref), self._owner(ref)
                 report = unmade.get(ref)
                 if outcome is not None and outcome.result in _RESULTS:
                     report = ObjectReport(ref.kind, ref.name, _RESULTS[outcome.result], outcome.message)
-                if report is not None and owner is not None:
-                    found[owner] = (*found.get(owner, ()), report)
+                if report is not None and whose is not None:
+                    found[whose] = (*found.get(whose, ()), report)
             self._reports = MappingProxyType(found)
         return self._reports
 
@@ -239,6 +309,7 @@ class Objects:
             ObjectRef(each.kind, owner.namespace, each.name): (owner, each)
             for owner, reports in self._recalled.items()
             for each in reports
+            if each.result.missing
         }
         return {
             ref: report
@@ -257,9 +328,11 @@ class Objects:
 
     def _gateway(self, gateway: Gateway, uid: str, before: _Made | None) -> _Made:
         floor = self._floor(gateway.key)
-        if before is not None and before.inputs[0] is gateway and before.inputs[1:] == (uid, floor):
+        verdict = self._plan.verdicts.get(gateway.ref) if self._plan is not None else None
+        inputs = _Inputs(uid, gateway.ref, (verdict.generation if verdict is not None else 0,), (floor, gateway))
+        if before is not None and before.inputs.around[-1] is gateway and before.inputs == inputs:
             return before
-        return _new(gateway.ref, uid, (gateway, uid, floor), partial(self._of_gateway, gateway, uid, floor), before)
+        return _new(gateway.ref, inputs, partial(self._of_gateway, gateway, uid, floor), before)
 
     def _of_gateway(self, gateway: Gateway, uid: str, floor: int | None) -> tuple[Manifest, ...]:
         infra = self._installation.infra
@@ -276,10 +349,11 @@ class Objects:
         self, upstream: Upstream, gateway: Gateway, uid: str, slices: tuple[Slice, ...] | None, before: _Made | None
     ) -> _Made:
         there = (slices or ()) if upstream.service_mode is ServiceMode.CLUSTER_IP else ()
-        inputs = (upstream.service_mode, gateway.ref, gateway.listener, uid, there)
+        own = (upstream.service_mode, self._uid(gateway.ref))
+        inputs = _Inputs(uid, gateway.ref, own, (gateway.listener, there))
         if before is not None and before.inputs == inputs:
             return before
-        return _new(upstream.ref, uid, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
+        return _new(upstream.ref, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
 
     def _of_upstream(
         self, upstream: Upstream, gateway: Gateway, uid: str, there: tuple[Slice, ...]
@@ -290,8 +364,7 @@ class Objects:
 
 def _new(
     owner: ObjectRef,
-    uid: str,
-    inputs: tuple[object, ...],
+    inputs: _Inputs,
     make: Callable[[], tuple[Manifest, ...]],
     before: _Made | None,
 ) -> _Made:
@@ -300,9 +373,14 @@ def _new(
         manifests = make()
     except Exception:  # noqa: BLE001 - a bug costs one owner, not all of them
         _log.exception("objects.not_made", ref=owner)
-        return _Made(uid, inputs, before.manifests if before is not None else (), whole=False)
+        return _Made(inputs, before.manifests if before is not None else (), whole=False)
     known = {} if before is None else {each: each for each in before.manifests}
-    return _Made(uid, inputs, tuple(known.get(each, each) for each in manifests))
+    return _Made(inputs, tuple(known.get(each, each) for each in manifests))
+
+
+def _own(one: _Made) -> tuple[object, ...]:
+    """Where that is another, its owner wants something else."""
+    return one.inputs.gateway, *one.inputs.own
 
 
 def _wants_the_same(one: _Made, other: _Made) -> bool:

@@ -173,6 +173,7 @@ class Operator:
             lambda: self._wake(""),
             self._tending.floor,
             self._unmade,
+            self._made,
             options.times.relist,
             healed,
         )
@@ -314,6 +315,10 @@ class Operator:
     def _unmade(self, ref: ObjectRef) -> tuple[ObjectReport, ...]:
         found = self._source.seen(ref)
         return () if found is None else found.missing
+
+    def _made(self, ref: ObjectRef) -> bool:
+        found = self._source.seen(ref)
+        return found is not None and found.made
 
     def _uid(self, ref: ObjectRef) -> str | None:
         found = self._source.seen(ref)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from headgate.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from headgate.compile.findings import MESSAGE_MAX, judge
-from headgate.model.observations import Acknowledgement, ObjectReport, ObjectResult
+from headgate.model.observations import PODS, Acknowledgement, ObjectReport, ObjectResult
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Finding, Judgement, Verdict
 
 Conditions = tuple[Condition, ...]
 #: Of each gateway that carries an object: how many proxies are connected, and how they took it.
 Proxies = tuple[tuple[int, Acknowledgement], ...]
+_WHY = "they are starting, or something keeps them from it, and then `headgate check` says what"
 
 
 class Making:
@@ -83,8 +84,8 @@ def _forbidden(finding: Finding, unreadable: Mapping[ObjectRef, str]) -> Finding
 def programmed(
     verdict: Verdict, proxies: Proxies, objects: tuple[ObjectReport, ...] = (), unheard: tuple[str, ...] = ()
 ) -> Judgement:
-    """Programmed. `objects` are those of its own that are missing in the cluster; `unheard`: replicas whose proxies nobody can
-    ask."""
+    """Programmed. `objects` are those of its own that are missing in the cluster, and what it waits for there; `unheard`:
+    replicas whose proxies nobody can ask."""
     if verdict.accepted.status is not ConditionStatus.TRUE or not verdict.live:
         return _not_in_force(verdict)
     failed = dict.fromkeys(words for _, each in proxies for words in each.failed)
@@ -97,8 +98,8 @@ def programmed(
     if refused:
         message = f"the proxy refuses it and stays on what it had: {'; '.join(refused)}"
         return Judgement(ConditionStatus.FALSE, Reason.REJECTED_BY_PROXY, message[:MESSAGE_MAX])
-    if objects:
-        return _not_made(verdict.ref, objects)
+    if missing := [each for each in objects if each.result.missing]:
+        return _not_made(verdict.ref, missing)
     if not unheard and not all(connected for connected, _ in proxies):
         without = ", ".join(key for key, (connected, _) in zip(verdict.gateways, proxies, strict=True) if not connected)
         message = (
@@ -115,10 +116,29 @@ def programmed(
             f"what the proxies made of it that are connected to {', '.join(unheard)} is not known: it does not answer"
         )
         return Judgement(ConditionStatus.UNKNOWN, Reason.REPLICA_UNREACHABLE, message[:MESSAGE_MAX])
-    return Judgement(ConditionStatus.TRUE, Reason.PROGRAMMED)
+    return _awaited(verdict.ref, objects) if objects else Judgement(ConditionStatus.TRUE, Reason.PROGRAMMED)
 
 
-def _not_made(owner: ObjectRef, objects: tuple[ObjectReport, ...]) -> Judgement:
+def _awaited(owner: ObjectRef, objects: Sequence[ObjectReport]) -> Judgement:
+    """All proxies have it, and a call would not come to them."""
+    gone = any(each.result is ObjectResult.UNREADY for each in objects)
+    message = "; ".join(_lacking(owner, each) for each in objects)
+    return Judgement(ConditionStatus.FALSE, Reason.NO_POD_READY if gone else Reason.PENDING, message[:MESSAGE_MAX])
+
+
+def _lacking(owner: ObjectRef, report: ObjectReport) -> str:
+    match report.result:
+        case ObjectResult.UNREADY:
+            return f"no pod of gateway {report.name} is ready any more, so that calls find nobody: {_WHY}"
+        case ObjectResult.STARTING:
+            return f"no pod of gateway {report.name} is ready yet, so that calls would find nobody: {_WHY}"
+        case _ if report.kind == PODS:
+            return f"whether a pod of gateway {report.name} is ready is not known yet"
+        case _:
+            return f"{report.kind} {owner.namespace}/{report.name} is being made"
+
+
+def _not_made(owner: ObjectRef, objects: Sequence[ObjectReport]) -> Judgement:
     """The reason is the first one's."""
     said = [_missing(owner, each) for each in objects]
     message = "; ".join(dict.fromkeys(message for _, message in said))
@@ -136,7 +156,7 @@ def _missing(owner: ObjectRef, report: ObjectReport) -> tuple[Reason, str]:
                 "rename one of the two, or set serviceMode: None and call the upstream by its path at the gateway"
             )
             return Reason.SERVICE_NAME_TAKEN, message
-        case ObjectResult.TAKEN:
+        case _:
             message = f"{what} is there already and is somebody else's: rename it, or the {owner.kind}"
             return Reason.OBJECT_NAME_TAKEN, message
 

@@ -111,8 +111,9 @@ def _upstream(inputs: Inputs, conditions: Making, before: Document | None) -> Up
 def _address(inputs: Inputs) -> str:
     """Where its own Service could not be made, the upstream is called by its path."""
     verdict = inputs.verdict
-    missing = any((each.kind, each.name) == ("Service", verdict.ref.name) for each in inputs.objects)
-    return verdict.address_by_path if missing and verdict.address_by_path else verdict.address
+    missing = [(each.kind, each.name) for each in inputs.objects if each.result.missing]
+    by_path = ("Service", verdict.ref.name) in missing and verdict.address_by_path
+    return by_path or verdict.address
 
 
 def _credentials(inputs: Inputs, before: tuple[CredentialStatus, ...]) -> tuple[CredentialStatus, ...]:

@@ -1,5 +1,5 @@
-"""What probes have found, and which objects could not be made, read back from the status that says so: a replica that begins to
-ask and to write goes on from there.
+"""What probes have found, and which objects could not be made or are there, read back from the status that says so: a replica
+that begins to ask and to write goes on from there.
 
 Pure; the reverse of `wellbeing` and of `conditions`, whose words it reads. What it does not understand it takes for nothing: then
 the provider, or the API server, is asked anew.
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from headgate.api.conditions import ConditionType, Reason
-from headgate.model.observations import ObjectReport, ObjectResult, ProbeReport, ProbeVerdict
+from headgate.api.conditions import ConditionStatus, ConditionType, Reason
+from headgate.model.observations import PODS, ObjectReport, ObjectResult, ProbeReport, ProbeVerdict
 
 _TROUBLE = {
     Reason.CREDENTIAL_REJECTED.value: ProbeVerdict.CREDENTIAL_REJECTED,
@@ -31,6 +31,8 @@ _OBJECT = re.compile(
     r"(?:^|; )(?:the API server does not take (?P<refused>\w+ [^\s/]+/[^\s/:]+): "
     r"|(?P<taken>\w+ [^\s/]+/\S+) is there already and is somebody else's)"
 )
+#: How it begins, of a gateway whose pods are all unready.
+_UNREADY = re.compile(r"no pod of gateway (\S+) is ready any more")
 
 
 def recalled(status: Mapping[str, Any]) -> ProbeReport | None:
@@ -43,12 +45,23 @@ def missing(status: Mapping[str, Any]) -> tuple[ObjectReport, ...]:
     """From a gateway's or an upstream's status, as JSON: what could not be made for it. What is told from that is the same
     again."""
     programmed = _condition(status, ConditionType.PROGRAMMED) or {}
+    message = str(programmed.get("message", ""))
+    if programmed.get("reason") == Reason.NO_POD_READY:
+        unready = _UNREADY.match(message)
+        return (ObjectReport(PODS, unready[1], ObjectResult.UNREADY),) if unready else ()
     if programmed.get("reason") not in _UNMADE:
         return ()
-    message = str(programmed.get("message", ""))
     found = list(_OBJECT.finditer(message))
     ends = [*(each.start() for each in found[1:]), len(message)]
     return tuple(_report(each, message[each.end() : end]) for each, end in zip(found, ends, strict=False))
+
+
+def made(status: Mapping[str, Any], generation: int) -> bool:
+    """From a gateway's or an upstream's status, as JSON: whether it says that all is there which calls need, as this generation
+    has it. Pods that are ready no more don't unmake that."""
+    programmed = _condition(status, ConditionType.PROGRAMMED) or {}
+    there = programmed.get("status") == ConditionStatus.TRUE or programmed.get("reason") == Reason.NO_POD_READY
+    return bool(there and programmed.get("observedGeneration", 0) == generation)
 
 
 def _report(found: re.Match[str], rest: str) -> ObjectReport:

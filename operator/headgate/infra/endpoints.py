@@ -68,6 +68,13 @@ def of_gateway(slices: Iterable[Slice], gateway: ObjectRef) -> tuple[Slice, ...]
     return tuple(sorted(found, key=lambda each: each.ref))
 
 
+def answered(slices: Iterable[Slice]) -> bool:
+    """Whether calls to the Service find anybody: a pod that is ready or, where there is none, one that serves until it ends.
+    Where nothing is said of that, the API has it that it is ready."""
+    conditions = (each.get("conditions") or {} for every in slices for each in every.endpoints)
+    return any(each.get("ready") is not False or bool(each.get("serving")) for each in conditions)
+
+
 def upstream_endpoints(
     upstream: ObjectRef, uid: str, gateway: ObjectRef, slices: Iterable[Slice]
 ) -> tuple[Manifest, ...]:

@@ -61,6 +61,9 @@ class Outcome:
     message: str = ""
 
 
+_APPLIED = Outcome(Result.APPLIED)
+
+
 @dataclass(frozen=True, slots=True)
 class _Applied:
     manifest: str
@@ -111,6 +114,11 @@ class ObjectWriter:
             self._work.add(ref)
         if settled is not known:
             self._look_again(settled or {}, known or {})
+
+    def forget(self, refs: Iterable[ObjectRef]) -> None:
+        """These are something else now than what has an outcome: they have none until that is brought about."""
+        for ref in refs:
+            self.outcomes.pop(ref, None)
 
     def _look_again(self, settled: Mapping[ObjectRef, str], known: Mapping[ObjectRef, str]) -> None:
         """At what there is of owners of which it has become known what they want."""
@@ -175,13 +183,16 @@ class ObjectWriter:
 
     async def _bring(self, ref: ObjectRef, leadership: Leadership) -> float | None:
         manifest, found = self._manifest(ref), self._found(ref)
+        wanted = (self._wanted or {}).get(ref)
         try:
             if manifest is None:
                 if found is not None and self._may_go(found):
                     async with leadership.write():
                         await self._remove(ref, found)
                 return None
-            return await self._apply(ref, manifest, found, leadership)
+            outcome, again = await self._apply(ref, manifest, found, leadership)
+            self._tell(ref, wanted, outcome)
+            return again
         except NotLeading:
             return ONCE_MORE
         except ApiProblem as problem:
@@ -191,7 +202,8 @@ class ObjectWriter:
                 return self._paces.setdefault(ref, Pace()).wait(problem)
             if isinstance(problem, Refused) and is_another(problem):
                 return 0.5  # it was replaced just now: the watch is about to tell
-            self._tell(ref, Outcome(Result.REFUSED, problem.message if isinstance(problem, Refused) else str(problem)))
+            words = problem.message if isinstance(problem, Refused) else str(problem)
+            self._tell(ref, wanted, Outcome(Result.REFUSED, words))
             return HOPELESS
 
     def _manifest(self, ref: ObjectRef) -> Document | None:
@@ -215,29 +227,27 @@ class ObjectWriter:
 
     async def _apply(
         self, ref: ObjectRef, manifest: Document, found: There | None, leadership: Leadership
-    ) -> float | None:
+    ) -> tuple[Outcome | None, float | None]:
+        """What comes of it, if that is known by now, and when to look again."""
         labels = {**manifest["metadata"].get("labels", {}), LABEL: VALUE}
         meta = {**manifest["metadata"], "labels": labels}
         marked = digest([manifest, labels])
         if found is not None and self._applied.get(ref) == _Applied(marked, found.uid, found.mark):
-            self._tell(ref, Outcome(Result.APPLIED))
-            return None
+            return _APPLIED, None
         if found is None:
             found = await self._look(ref)
         if found is not None:
             owner, uid = owner_of(manifest)
             if left_behind(found, owner, uid):
-                return ABOUT_TO_GO
+                return None, ABOUT_TO_GO
             if trouble := taken(ref, found, uid):
-                self._tell(ref, Outcome(Result.TAKEN, trouble))
-                return HOPELESS
+                return Outcome(Result.TAKEN, trouble), HOPELESS
             meta["uid"] = found.uid  # another object of that name is not to be written over
         document = {**manifest, "metadata": meta}
         now = await self._send(ref, document, found, leadership)
         self._applied[ref] = _Applied(marked, now.uid, now.mark)
         self._paces.pop(ref, None)
-        self._tell(ref, Outcome(Result.APPLIED))
-        return None
+        return _APPLIED, None
 
     async def _send(self, ref: ObjectRef, document: Document, found: There | None, leadership: Leadership) -> There:
         if not left_open(document):
@@ -271,8 +281,10 @@ class ObjectWriter:
                 return None
             raise
 
-    def _tell(self, ref: ObjectRef, outcome: Outcome) -> None:
-        if self._wanted is not None and ref in self._wanted and self.outcomes.get(ref) != outcome:
+    def _tell(self, ref: ObjectRef, tried: Document | Manifest | None, outcome: Outcome | None) -> None:
+        """What came of this; what is wanted by now may be another, whose turn comes at once."""
+        wanted = (self._wanted or {}).get(ref)
+        if outcome is not None and wanted is not None and wanted is tried and self.outcomes.get(ref) != outcome:
             self.outcomes[ref] = outcome
             self._on_outcome(ref)
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from headgate.api.conditions import Reason
 from headgate.api.kinds import KINDS
 from headgate.compile.documents import Document
-from headgate.compile.recalled import missing, recalled
+from headgate.compile.recalled import made, missing, recalled
 from headgate.compile.status import Status
 from headgate.model.observations import ObjectReport, ProbeReport
 from headgate.model.refs import ObjectRef
@@ -45,13 +45,14 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """An object of ours as the API server has it. What its status says: `probed`, that probes have found; `missing`, that could
-    not be made for it."""
+    not be made for it; `made`, that all is there which calls need, as it is declared now."""
 
     put: Put
     uid: str
     said: Said
     probed: ProbeReport | None = None
     missing: tuple[ObjectReport, ...] = ()
+    made: bool = False
 
 
 def ref_of(kind: str, document: Mapping[str, Any]) -> ObjectRef:
@@ -73,7 +74,8 @@ def seen(ref: ObjectRef, document: Mapping[str, Any], before: Seen | None = None
     probed = recalled(there) if ref.kind == "UpstreamService" else None
     known = before is not None and before.put.revision == _revision(meta)
     put = before.put if before is not None and known else _put(ref, document)
-    return Seen(put, str(meta.get("uid", "")), said(there), probed, missing(there))
+    all_there = made(there, int(meta.get("generation") or 0))
+    return Seen(put, str(meta.get("uid", "")), said(there), probed, missing(there), all_there)
 
 
 def _revision(meta: Mapping[str, Any]) -> str:

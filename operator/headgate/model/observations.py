@@ -154,25 +154,43 @@ ProbeReports = Mapping[str, ProbeReport]
 
 
 class ObjectResult(StrEnum):
-    """What became of an object that Headgate wants in the cluster and that is not there."""
+    """What became of an object that Headgate wants in the cluster, and that calls can't do with as it is."""
 
     #: Somebody else's object has its name.
     TAKEN = "Taken"
     #: The API server does not take it: a quota, an admission policy, a missing right.
     REFUSED = "Refused"
+    #: It is on its way, and nobody knows of anything that is wrong with it.
+    PENDING = "Pending"
+    #: Of a gateway's pods: none has been ready yet, so that nobody would answer.
+    STARTING = "Starting"
+    #: Of a gateway's pods: none is ready any more.
+    UNREADY = "Unready"
+
+    @property
+    def missing(self) -> bool:
+        """Whether the object is not there, and does not come by waiting."""
+        return self in _MISSING
+
+
+_MISSING = frozenset({ObjectResult.TAKEN, ObjectResult.REFUSED})
+#: The kind of a report on a gateway's pods, whose name is the gateway's (`namespace/name`).
+PODS = "Pod"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectReport:
-    """An object that is missing in the cluster; `message` says why, and what to do."""
+    """An object that is missing in the cluster, or not of use yet; `message` says why, and what to do, where the result does not
+    say it all."""
 
     kind: str
     name: str
     result: ObjectResult
-    message: str
+    message: str = ""
 
 
-#: By owner (a gateway or an upstream): what could not be made for it. Nothing of those for which all is there.
+#: By owner (a gateway or an upstream): what could not be made for it, and what it waits for. Nothing of those for which all is
+#: there.
 ObjectReports = Mapping[ObjectRef, tuple[ObjectReport, ...]]
 
 

@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from golden.infra.cases import USUAL
-from harness.plans import endpoint, gateway, section, upstream
-from headgate.app.objects import KINDS, Installation, Objects
-from headgate.infra.endpoints import Slice, read_slice
+from harness.wanted import api, service, slices, with_upstreams, world_of
+from headgate.app.objects import KINDS
 from headgate.infra.manifest import Manifest
 from headgate.kube.objects import Outcome, Result
 from headgate.model.fleet import ServiceMode
 from headgate.model.observations import ObjectReport, ObjectResult
-from headgate.model.plan import Gateway, Upstream
+from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
-from headgate.model.verdict import Plan
-
-
-class Writer:
-    """What a writer was told, in the place of both of them."""
-
-    def __init__(self) -> None:
-        self.objects: Mapping[ObjectRef, Manifest] = {}
-        self.settled: Mapping[ObjectRef, str] = {}
-        self.gateways: Mapping[ObjectRef, str] = {}
-        self.outcomes: dict[ObjectRef, Outcome] = {}
-        self.wants = 0
-
-    def want(self, objects: Mapping[ObjectRef, Any], settled: Mapping[ObjectRef, str] | None = None) -> None:
-        self.wants += 1
-        if settled is None:
-            self.gateways = objects
-        else:
-            self.objects, self.settled = objects, settled
-
-    def gateway_of(self, secret: ObjectRef) -> ObjectRef | None:
-        return next((each for each in self.gateways if f"{each.name}-headgate" == secret.name), None)
-
-
-class World:
-    def __init__(self) -> None:
-        self.uids: dict[ObjectRef, str] = {}
-        self.floors: dict[str, int] = {}
-        self.slices: tuple[Slice, ...] | None = None
-        self.told = 0
-        #: What the owners' statuses say in the cluster.
-        self.said: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
-        self.writer = Writer()
-        self.objects = Objects(
-            Installation(USUAL, "headgate-operator.headgate-system.svc.cluster.local:18000"),
-            self.uids.get,
-            floor=self.floors.get,
-            endpoints=lambda _: self.slices,
-            recall=lambda owner: self.said.get(owner, ()),
-            on_reports=self._tell,
-        )
-        self.objects.attach(self.writer, self.writer)  # type: ignore[arg-type]
-
-    def _tell(self) -> None:
-        self.told += 1
-
-    def follow(self, *gateways: Gateway) -> Mapping[ObjectRef, Manifest]:
-        self.objects.follow(Plan(gateways={each.key: each for each in gateways}))
-        return self.writer.objects
-
-
-def api(name: str, **changes: Any) -> Upstream:
-    one = upstream(section(endpoint(443, "api.example"), key=f"shop/{name}/default"))
-    return replace(one, ref=ObjectRef("UpstreamService", "shop", name), **changes)
-
-
-def with_upstreams(before: Gateway, *upstreams: Upstream) -> Gateway:
-    return replace(before, upstreams=MappingProxyType({each.key: each for each in upstreams}))
-
-
-def world_of(*names: str) -> tuple[World, Gateway]:
-    world, upstreams = World(), [api(name) for name in names]
-    edge = with_upstreams(gateway(api("any")), *upstreams)
-    world.uids |= {edge.ref: "edge-uid"} | {each.ref: f"{each.ref.name}-uid" for each in upstreams}
-    return world, edge
-
-
-def service(name: str) -> ObjectRef:
-    return ObjectRef("Service", "shop", name)
 
 
 def test_each_gateway_and_each_upstream_gets_its_objects() -> None:
@@ -272,16 +199,6 @@ def test_a_bug_costs_its_owner_alone_and_removes_nothing(monkeypatch: pytest.Mon
     assert after == before
     assert api("a").ref in world.writer.settled
     assert api("b").ref not in world.writer.settled
-
-
-def slices(*addresses: str) -> tuple[Slice, ...]:
-    found = [{"addresses": [each], "conditions": {"ready": True}} for each in addresses]
-    meta = {
-        "namespace": "demo",
-        "name": "gateway-headgate-x",
-        "labels": {"kubernetes.io/service-name": "gateway-headgate"},
-    }
-    return (read_slice({"metadata": meta, "addressType": "IPv4", "ports": [{"port": 1}], "endpoints": found}),)
 
 
 def test_a_service_with_an_address_leads_to_the_gateways_pods() -> None:

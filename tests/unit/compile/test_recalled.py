@@ -9,10 +9,11 @@ import pytest
 
 from harness.declare import EDGE, World, secret, upstream
 from headgate.compile.documents import Inputs, document
-from headgate.compile.recalled import missing, recalled
+from headgate.compile.recalled import made, missing, recalled
 from headgate.compile.wellbeing import of_upstream
 from headgate.model.observations import (
     ACKNOWLEDGED,
+    PODS,
     Acknowledgement,
     Circuit,
     ObjectReport,
@@ -154,3 +155,25 @@ def test_of_what_is_made_or_not_in_force_nothing_is_missing() -> None:
     assert missing(unmade("UpstreamService", reports, acks=Acknowledgement(failed=("a bug",)))) == ()
     for junk in ({}, {"conditions": 1}, {"conditions": [{"type": "Programmed", "reason": "ObjectRefused"}]}):
         assert missing(junk) == ()
+
+
+UNREADY = ObjectReport(PODS, "shop/edge", ObjectResult.UNREADY)
+
+
+def test_pods_that_are_ready_no_more() -> None:
+    status = unmade("IntegrationGateway", (UNREADY,))
+    assert missing(status) == (UNREADY,)
+    assert made(status, 1), "what it is made of is there"
+
+
+@pytest.mark.parametrize(
+    ("result", "there"), [(None, True), (TAKEN, False), (REFUSED, False), (ObjectResult.PENDING, False)]
+)
+def test_all_is_there_if_the_status_says_so_of_this_generation(result: ObjectResult | None, there: bool) -> None:
+    status = unmade("UpstreamService", () if result is None else (ObjectReport("Service", "billing", result),))
+    assert made(status, 1) is there
+    assert not made(status, 2)
+    waiting = unmade("UpstreamService", (), acks=Acknowledgement(pending=1))
+    assert not made(waiting, 1)
+    for junk in ({}, {"conditions": 1}, {"conditions": [{"type": "Programmed", "status": "True"}]}):
+        assert not made(junk, 1)

@@ -16,6 +16,7 @@ from headgate.api.conditions import Condition
 from headgate.api.status import UpstreamStatus
 from headgate.compile.status import Status, StatusMemo, statuses
 from headgate.model.observations import (
+    PODS,
     Acknowledgement,
     ObjectReport,
     ObjectResult,
@@ -87,6 +88,48 @@ def test_an_object_of_a_gateway_that_is_refused_is_told_though_no_proxy_can_come
     taken = {GATEWAY: refused[1:]}
     found = statuses(plan, Observed(Proxies(), objects=taken), {}, NOW)
     assert triple(found, GATEWAY, "Programmed") == ("False", "ObjectNameTaken")
+
+
+@pytest.mark.parametrize(
+    ("awaited", "expected", "words"),
+    [
+        (
+            (report("Service", "billing", ObjectResult.PENDING), report(PODS, "shop/edge", ObjectResult.STARTING)),
+            ("False", "Pending"),
+            "Service shop/billing is being made; no pod of gateway shop/edge is ready yet, so that calls would find nobody",
+        ),
+        (
+            (report(PODS, "shop/edge", ObjectResult.PENDING),),
+            ("False", "Pending"),
+            "shop/edge is ready is not known yet",
+        ),
+        ((report(PODS, "shop/edge", ObjectResult.UNREADY),), ("False", "NoPodReady"), "is ready any more"),
+    ],
+)
+def test_what_is_awaited_is_told_where_all_else_is_well(
+    awaited: tuple[ObjectReport, ...], expected: tuple[str, str], words: str
+) -> None:
+    plan, memo = World(EDGE + upstream() + upstream("mail")).compile(), StatusMemo()
+    before = statuses(plan, Observed(Proxies()), {}, NOW, memo)
+    found = statuses(plan, Observed(Proxies(), objects={BILLING: awaited}), before, NOW, memo)
+    for kind in ("Programmed", "Ready"):
+        assert triple(found, BILLING, kind) == expected
+    assert words in of(found, BILLING, "Programmed").message
+    assert document(found).address == document(before).address, "which is where it is about to be called"
+    assert found[MAIL] is before[MAIL]
+    # It hides nothing, and none of what is worse.
+    for observed in (
+        Observed(Proxies(count=0)),
+        Observed(Proxies(silent=("b",))),
+        Observed(Proxies(said={BILLING: Acknowledgement(pending=1)})),
+        Observed(Proxies(said={BILLING: Acknowledgement(rejected=("no",))})),
+        Observed(Proxies(), objects={BILLING: (report("Service", "billing", ObjectResult.TAKEN),)}),
+    ):
+        without = statuses(plan, observed, {}, NOW)
+        objects = {BILLING: (*awaited, *observed.objects.get(BILLING, ()))}
+        together = statuses(plan, replace(observed, objects=objects), {}, NOW)
+        assert together[BILLING].document == without[BILLING].document
+    assert triple(statuses(plan, Observed(Proxies()), found, NOW, memo), BILLING, "Ready") == ("True", "Ready")
 
 
 def test_what_proxies_refuse_is_worse_than_what_the_cluster_does() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headgate.infra.endpoints import of_gateway, read_slice, upstream_endpoints
+import pytest
+
+from headgate.infra.endpoints import answered, of_gateway, read_slice, upstream_endpoints
 from headgate.infra.manifest import Document
 from headgate.model.refs import ObjectRef
 
@@ -59,3 +61,30 @@ def test_an_order_without_a_meaning_changes_nothing() -> None:
     one, two = endpoint("10.0.0.1"), endpoint("10.0.0.2")
     assert read_slice(slice_("x", one, two)) == read_slice(slice_("x", two, one))
     assert read_slice(slice_("x", endpoints=None)).endpoints == ()
+
+
+DRAINING = {"ready": False, "serving": True, "terminating": True}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "found"),
+    [
+        ([], False),
+        ([endpoint("10.0.0.1")], True),
+        ([endpoint("10.0.0.1", ready=False)], False),
+        ([endpoint("10.0.0.1", ready=False, serving=False, terminating=True)], False),
+        # Calls go there where nobody else is.
+        ([endpoint("10.0.0.1", **DRAINING)], True),
+        ([endpoint("10.0.0.1", ready=False), endpoint("10.0.0.2")], True),
+        # Nothing said is ready, as the API has it.
+        ([{"addresses": ["10.0.0.1"]}], True),
+        ([{"addresses": ["10.0.0.1"], "conditions": {"serving": True}}], True),
+    ],
+)
+def test_whether_calls_find_anybody(endpoints: list[dict[str, Any]], found: bool) -> None:
+    assert answered([read_slice(slice_("main-headgate-x", *endpoints))]) is found
+    assert answered([read_slice(slice_("main-headgate-y")), read_slice(slice_("z", *endpoints))]) is found
+
+
+def test_without_slices_nobody_is_found() -> None:
+    assert not answered(())

@@ -188,3 +188,30 @@ async def test_a_number_that_moves_while_it_is_handed_over_is_read_again(server:
     await hand_over(api, ref, FOREVER)
     assert f"fieldManager={HOLDER}" in server.requests[-1]
     assert server.objects[(DEPLOYMENT.path(), "team", ref.name)]["spec"]["replicas"] == 7
+
+
+async def test_what_became_something_else_has_an_outcome_when_that_is_there(server: FakeApiServer, api: Api) -> None:
+    owner = await put(api, upstream("team", "billing"))
+    first, ref = service(owner, "billing"), ObjectRef("Service", "team", "billing")
+    writer = ObjectWriter(api, ["Service"])
+    told: list[str] = []
+
+    def note(of: ObjectRef) -> None:
+        found = server.objects[SERVICES.path(), of.namespace, of.name]["spec"].get("externalName", "")
+        told.append(found if of in writer.outcomes else "none")
+
+    writer._on_outcome = note
+    writer.want({ref: {**first, "spec": {"type": "ExternalName", "externalName": "one.example"}}})
+    async with leading(writer):
+        await until(lambda: told == ["one.example"], "it is there")
+        # Another is wanted while nobody has the time to write it; what was there before is no outcome of it.
+        second = {**first, "spec": {"type": "ExternalName", "externalName": "two.example"}}
+        writer.want({ref: second})
+        writer.forget([ref])
+        assert writer.outcomes == {}
+        await until(lambda: len(told) > 1, "so is the other")
+        assert told[1:] == ["two.example"]
+        # What has come of what is wanted no more is not told of what is.
+        writer.want({ref: first})
+        writer._tell(ref, second, Outcome(Result.REFUSED, "late"))
+        assert writer.outcomes[ref] == Outcome(Result.APPLIED)
