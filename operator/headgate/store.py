@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from headgate.api.kinds import KINDS
 from headgate.api.meta import Kind
+from headgate.model.overlay import replaced
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, DataEntry, DataObject, Declared, Settings, Snapshot
 from headgate.model.verdict import Plan
@@ -40,29 +41,49 @@ class Put:
     current: Kind | Broken
 
 
-@dataclass(slots=True)
 class _Shelf(Generic[K, V]):
-    """A map that hands out frozen views and copies itself before the first change after that."""
+    """A map that hands out frozen views. An entry more or less costs a copy for the next view, another one in an entry's place
+    does not, unless `forgetful`: then nothing of what was there before stays in memory."""
 
-    items: dict[K, V] = field(default_factory=dict)
-    view: Mapping[K, V] | None = None
+    def __init__(self, *, forgetful: bool = False) -> None:
+        self._forgetful = forgetful
+        #: Nobody else has it: it may be changed.
+        self._own: dict[K, V] | None = {}
+        self._view: Mapping[K, V] = {}
+        #: What differs from the view in entries that it has.
+        self._changed: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        if self._own is not None:
+            return self._own.get(key)
+        return self._changed[key] if key in self._changed else self._view.get(key)
 
     def put(self, key: K, value: V) -> None:
-        self._own()
-        self.items[key] = value
+        if self._own is None and not self._forgetful and key in self._view:
+            self._changed[key] = value
+        else:
+            self._owned()[key] = value
 
     def remove(self, key: K) -> None:
-        self._own()
-        del self.items[key]
+        del self._owned()[key]
 
     def frozen(self) -> Mapping[K, V]:
-        if self.view is None:
-            self.view = MappingProxyType(self.items)
-        return self.view
+        if self._own is not None:
+            self._view, self._own = MappingProxyType(self._own), None
+        elif self._changed:
+            self._view, self._changed = replaced(self._view, self._changed), {}
+        return self._view
 
-    def _own(self) -> None:
-        if self.view is not None:
-            self.items, self.view = dict(self.items), None
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._view if self._own is None else self._own)
+
+    def values(self) -> Iterable[V]:
+        return self.frozen().values() if self._own is None else self._own.values()
+
+    def _owned(self) -> dict[K, V]:
+        if self._own is None:
+            self._own, self._changed = {**self._view, **self._changed}, {}
+        return self._own
 
 
 class Store:
@@ -76,7 +97,7 @@ class Store:
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
         self._objects: dict[str, _Shelf[str, Declared[Any]]] = {kind: _Shelf() for kind in KINDS}
-        self._data: _Shelf[ObjectRef, DataEntry] = _Shelf()
+        self._data: _Shelf[ObjectRef, DataEntry] = _Shelf(forgetful=True)
         self._namespaces: _Shelf[str, Mapping[str, str]] = _Shelf()
         self._restored: dict[ObjectRef, Good] = {}
         self._touched: dict[ObjectRef, int] = {}
@@ -94,7 +115,7 @@ class Store:
         """An object of ours is declared, or declared anew. The same revision again changes nothing."""
         shelf, key = self._objects[put.ref.kind], put.ref.key
         self._touch(put.ref)
-        before = shelf.items.get(key)
+        before = shelf.get(key)
         if before is not None and before.revision == put.revision and before.current == put.current:
             return
         good = self._restored.pop(put.ref, None)
@@ -113,7 +134,7 @@ class Store:
         self._touch(ref)
         self._restored.pop(ref, None)
         self._unproven.discard(ref)
-        if ref.key in self._objects[ref.kind].items:
+        if self._objects[ref.kind].get(ref.key) is not None:
             self._objects[ref.kind].remove(ref.key)
             self._regood.add(ref)
             self._mark()
@@ -121,7 +142,7 @@ class Store:
     def replace(self, kind: str, puts: Iterable[Put], as_of: int | None = None) -> None:
         """All objects of a kind, as listed: what is not among them is gone."""
         listed = {put.ref: put for put in puts}
-        for ref in [each.ref for each in self._objects[kind].items.values() if each.ref not in listed]:
+        for ref in [each.ref for each in self._objects[kind].values() if each.ref not in listed]:
             if not self._newer(ref, as_of):
                 self.remove(ref)
         for ref, put in listed.items():
@@ -132,7 +153,7 @@ class Store:
     def put_data(self, data: DataObject) -> None:
         """A Secret or ConfigMap is there, or has changed."""
         self._touch(data.ref)
-        before = self._data.items.get(data.ref)
+        before = self._data.get(data.ref)
         if before is None or before.current is None or _marks(before.current) != _marks(data):
             self._data.put(data.ref, DataEntry(data, before.last_good if before else None))
             self._unproven.add(data.ref)
@@ -142,7 +163,7 @@ class Store:
     def remove_data(self, ref: ObjectRef) -> None:
         """A Secret or ConfigMap is gone; what was last used of it stays for those that use it."""
         self._touch(ref)
-        before = self._data.items.get(ref)
+        before = self._data.get(ref)
         if before is None or before.current is None:
             return
         self._unproven.discard(ref)
@@ -156,7 +177,7 @@ class Store:
     def replace_data(self, every: Iterable[DataObject], as_of: int | None = None) -> None:
         """All Secrets and ConfigMaps, as listed."""
         listed = {data.ref: data for data in every}
-        for ref in [ref for ref in self._data.items if ref not in listed]:
+        for ref in [ref for ref in self._data if ref not in listed]:
             if not self._newer(ref, as_of):
                 self.remove_data(ref)
         for ref, data in listed.items():
@@ -167,20 +188,20 @@ class Store:
     def put_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """A namespace has these labels."""
         self._touch(ObjectRef("Namespace", "", name))
-        if self._namespaces.items.get(name) != labels:
+        if self._namespaces.get(name) != labels:
             self._namespaces.put(name, MappingProxyType(dict(labels)))
             self._mark()
 
     def remove_namespace(self, name: str) -> None:
         """A namespace is gone."""
         self._touch(ObjectRef("Namespace", "", name))
-        if name in self._namespaces.items:
+        if self._namespaces.get(name) is not None:
             self._namespaces.remove(name)
             self._mark()
 
     def replace_namespaces(self, labels: Mapping[str, Mapping[str, str]], as_of: int | None = None) -> None:
         """All namespaces, as listed."""
-        for name in [name for name in self._namespaces.items if name not in labels]:
+        for name in [name for name in self._namespaces if name not in labels]:
             if not self._newer(ObjectRef("Namespace", "", name), as_of):
                 self.remove_namespace(name)
         for name, each in labels.items():
@@ -195,14 +216,14 @@ class Store:
 
     def good_objects(self) -> Iterator[Good]:
         """The last good version of every declared object, sorted, for a source to keep. No secret is among them."""
-        every = (declared for shelf in self._objects.values() for declared in shelf.items.values())
+        every = (declared for shelf in self._objects.values() for declared in shelf.values())
         for declared in sorted(every, key=lambda each: each.ref):
             if declared.last_good is not None:
                 yield Good(declared.ref, declared.last_good_revision, declared.last_good)
 
     def good(self, ref: ObjectRef) -> Good | None:
         """The last good version of an object, if it is declared and has one."""
-        declared = self._objects[ref.kind].items.get(ref.key)
+        declared = self._objects[ref.kind].get(ref.key)
         if declared is None or declared.last_good is None:
             return None
         return Good(ref, declared.last_good_revision, declared.last_good)
@@ -215,7 +236,7 @@ class Store:
     def adopt(self, good: Good) -> bool:
         """Another replica's last good version of an object that is declared and not good as it is; whether it was taken."""
         shelf = self._objects[good.ref.kind]
-        declared = shelf.items.get(good.ref.key)
+        declared = shelf.get(good.ref.key)
         if declared is None or declared.last_good_revision in (declared.revision, good.revision):
             return False
         known = declared.last_good if isinstance(declared.current, Broken) else declared.current
@@ -244,19 +265,20 @@ class Store:
 
     def accept(self, plan: Plan) -> None:
         """Keep as last good what compiled clean, in the revision that did. It changes no outcome, so it marks nothing."""
-        for ref in list(self._unproven):
-            revision = plan.good.get(ref)
-            if revision is not None and (self._keep if ref.kind in self._objects else self._keep_data)(ref, revision):
-                self._unproven.discard(ref)
+        # A set of its own: one that ten thousand were in takes as long to go through when two are left.
+        self._unproven = {ref for ref in self._unproven if not self._proven(ref, plan.good.get(ref))}
         for ref in self._ghosts - plan.references:
             self._ghosts.discard(ref)
             self._data.remove(ref)
 
+    def _proven(self, ref: ObjectRef, revision: str | None) -> bool:
+        return revision is not None and (self._keep if ref.kind in self._objects else self._keep_data)(ref, revision)
+
     def _keep(self, ref: ObjectRef, revision: str) -> bool:
         """Whether the current version is the last good one now."""
         shelf = self._objects[ref.kind]
-        declared = shelf.items[ref.key]
-        if declared.revision != revision or isinstance(declared.current, Broken):
+        declared = shelf.get(ref.key)
+        if declared is None or declared.revision != revision or isinstance(declared.current, Broken):
             return False
         if declared.last_good_revision != revision:
             shelf.put(ref.key, replace(declared, last_good=declared.current, last_good_revision=revision))
@@ -264,8 +286,8 @@ class Store:
         return True
 
     def _keep_data(self, ref: ObjectRef, revision: str) -> bool:
-        entry = self._data.items[ref]
-        if entry.current is None or entry.current.revision != revision:
+        entry = self._data.get(ref)
+        if entry is None or entry.current is None or entry.current.revision != revision:
             return False
         if entry.last_good is None or entry.last_good.revision != revision:
             self._data.put(ref, DataEntry(entry.current, entry.current))

@@ -117,7 +117,7 @@ def test_it_is_dirty_when_something_changed_and_only_then(
     was = held(store)
     for event in after:
         apply(store, event)
-        now = {each.ref.name: each.revision for each in store._objects[KIND].items.values()}
+        now = {each.ref.name: each.revision for each in store._objects[KIND].values()}
         assert store.dirty or now == was
     if held(store) != was:
         assert not store.dirty  # a Snapshot has been taken since

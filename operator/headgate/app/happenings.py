@@ -25,6 +25,7 @@ from headgate.kube.elector import Leadership
 from headgate.kube.events import Happening
 from headgate.kube.reading import Seen, said
 from headgate.model.observations import Circuit
+from headgate.model.overlay import differing, same_keys
 from headgate.model.refs import ObjectRef
 
 #: Events at once, and for each second after that: a gateway's mistake is one of all its upstreams.
@@ -173,13 +174,14 @@ class Happenings:
         if before is statuses:
             return
         self._pass_on()
-        for ref, status in statuses.items():
-            earlier = before.get(ref)
-            if earlier is not status:
-                self._others.append((ref, earlier, status))
+        for ref in differing(before, statuses):
+            status = statuses.get(ref)
+            if status is not None:
+                self._others.append((ref, before.get(ref), status))
         self._some()
-        for ref in self._told.keys() - statuses.keys():
-            del self._told[ref]
+        if not same_keys(before, statuses):
+            for ref in self._told.keys() - statuses.keys():
+                del self._told[ref]
 
     def _some(self) -> None:
         """Follow a part, and the rest when others have had the event loop: at a start all of ten thousand are other ones."""

@@ -24,6 +24,7 @@ from headgate.control import probing
 from headgate.control.probing import Answer, Rhythm, State
 from headgate.control.questions import Question, question
 from headgate.model.observations import ProbeReport, ProbeReports
+from headgate.model.overlay import differing, replaced, same_keys, without
 from headgate.model.plan import Gateway, SecretMaterial, Upstream
 from headgate.model.verdict import Plan
 
@@ -97,12 +98,7 @@ class Probing:
         """What is told of an upstream by the one that asks may be something else."""
         if self._asking or self._told is None or (report := self._recall(key)) == self._told.get(key):
             return
-        told = {**self._told}
-        if report is None:
-            del told[key]
-        else:
-            told[key] = report
-        self._told = MappingProxyType(told)
+        self._told = without(self._told, [key]) if report is None else replaced(self._told, {key: report})
         self._on_change()
 
     def _follow(self, plan: Plan, *, recalling: bool = False) -> None:
@@ -111,12 +107,11 @@ class Probing:
             before = self._followed.get(key)
             # Most edits are inside of one upstream of thousands.
             known = before.upstreams if before is not None and before.secrets is gateway.secrets else {}
-            if known is gateway.upstreams:
-                continue
-            for name, upstream in gateway.upstreams.items():
-                if known.get(name) is not upstream and (entry := self._seat(name, gateway, upstream)) is not None:
+            for name in differing(known, gateway.upstreams):
+                upstream = gateway.upstreams.get(name)
+                if upstream is not None and (entry := self._seat(name, gateway, upstream)) is not None:
                     fresh.append(entry)
-        if any(plan.gateways.get(key) is not gateway for key, gateway in self._followed.items()):
+        if any(not _as_many(gateway, plan.gateways.get(key)) for key, gateway in self._followed.items()):
             served = {name for gateway in plan.gateways.values() for name in gateway.upstreams}
             for name in self._seats.keys() - served:
                 self._leave(name)
@@ -281,6 +276,11 @@ class Probing:
         report, before = seat.entry.report, seat.before
         if before is not None and (report is None or report.verdict is not before.verdict):
             seat.before = None
+
+
+def _as_many(gateway: Gateway, now: Gateway | None) -> bool:
+    """Whether it has the same upstreams as before, be they as they were or not."""
+    return now is not None and same_keys(gateway.upstreams, now.upstreams)
 
 
 def _told(seat: _Seat) -> ProbeReport | None:

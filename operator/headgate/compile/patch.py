@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from headgate.compile import verdicts
 from headgate.compile.memo import Memo, Slot
 from headgate.compile.outcome import Outcome
-from headgate.compile.replaced import replaced
+from headgate.model.overlay import differing, replaced, same_keys
 from headgate.model.plan import Gateway, Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Snapshot
@@ -37,9 +37,9 @@ def touched(snapshot: Snapshot, memo: Memo) -> list[str] | None:
     before = memo.snapshot.upstreams if memo.snapshot else {}
     if before is snapshot.upstreams:
         return []
-    if before.keys() != snapshot.upstreams.keys():
+    if not same_keys(before, snapshot.upstreams):
         return None
-    found = [key for key, declared in snapshot.upstreams.items() if before[key] is not declared]
+    found = differing(before, snapshot.upstreams)
     return sorted(found) if len(found) <= FEW else None
 
 

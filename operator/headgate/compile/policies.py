@@ -21,6 +21,7 @@ from headgate.api.retrypolicy import RetryPolicySpec
 from headgate.compile import breaker, limits, retry
 from headgate.compile.attached import Attached, Near, OnObject, Policy
 from headgate.compile.findings import Findings
+from headgate.model.overlay import differing, same_keys
 from headgate.model.refs import ObjectRef
 from headgate.model.snapshot import Broken, Declared, Snapshot
 from headgate.model.verdict import Judgement
@@ -115,10 +116,10 @@ def resolve(snapshot: Snapshot, before: Snapshot | None = None, known: Policies 
 
 def _still(before: Snapshot, now: Snapshot) -> frozenset[str]:
     """The kinds of which `resolve` would find the same: of upstreams and gateways only their existence and labels count."""
-    if before.gateways is not now.gateways or before.upstreams.keys() != now.upstreams.keys():
+    if before.gateways is not now.gateways or not same_keys(before.upstreams, now.upstreams):
         return frozenset()
-    others = ((before.upstreams[key], each) for key, each in now.upstreams.items() if before.upstreams[key] is not each)
-    labels = before.upstreams is now.upstreams or all(_labels(one) == _labels(other) for one, other in others)
+    others = differing(before.upstreams, now.upstreams)
+    labels = all(_labels(before.upstreams[key]) == _labels(now.upstreams[key]) for key in others)
     return frozenset(
         kind
         for kind in RULES

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from headgate.compile.documents import Document, Heard, Inputs, document
-from headgate.compile.replaced import replaced
 from headgate.compile.wellbeing import of_upstream
 from headgate.model.observations import Observed
+from headgate.model.overlay import differing, replaced, same_keys
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan, Verdict
 
@@ -85,18 +85,17 @@ def statuses(
 def _touched(plan: Plan, observed: Observed, asked: _Asked, memo: StatusMemo) -> set[ObjectRef] | None:
     """The objects whose status may be another one than last time's; None where that may be all."""
     before, then, said = memo.plan, memo.observed, memo.asked
-    if before is None or then is None or said is None or before.verdicts.keys() != plan.verdicts.keys():
+    if before is None or then is None or said is None or not same_keys(before.verdicts, plan.verdicts):
         return None
     if (said.connected, said.unheard) != (asked.connected, asked.unheard):
         return None
     touched = set(asked.told | said.told)
-    if before.verdicts is not plan.verdicts:
-        touched.update(ref for ref, verdict in plan.verdicts.items() if before.verdicts[ref] is not verdict)
+    touched.update(differing(before.verdicts, plan.verdicts))
     for key, gateway in plan.gateways.items():
         touched.add(gateway.ref)
         one = before.gateways[key].upstreams if key in before.gateways else {}
-        if one is not gateway.upstreams:
-            touched.update(each.ref for name, each in gateway.upstreams.items() if one.get(name) is not each)
+        for name in differing(one, gateway.upstreams):
+            touched.add((gateway.upstreams.get(name) or one[name]).ref)
     sections = _differing(then.reports, observed.reports)
     touched.update(ObjectRef("UpstreamService", *section.split("/")[:2]) for _, section in sections)
     probed = _differing(then.probes, observed.probes)
@@ -104,12 +103,12 @@ def _touched(plan: Plan, observed: Observed, asked: _Asked, memo: StatusMemo) ->
     touched.update(_differing(then.objects, observed.objects))
     if unreadable := _differing(then.unreadable, observed.unreadable):
         touched.update(ref for ref, verdict in plan.verdicts.items() if _about(verdict, unreadable))
-    return touched & plan.verdicts.keys()
+    return {ref for ref in touched if ref in plan.verdicts}
 
 
 def _differing(one: Mapping[K, object], other: Mapping[K, object]) -> set[K]:
     """The keys under which two mappings have different things."""
-    return set() if one is other else {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    return {key for key in differing(one, other) if one.get(key) != other.get(key)}
 
 
 def _about(verdict: Verdict, refs: Container[ObjectRef]) -> bool:

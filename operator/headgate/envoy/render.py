@@ -21,7 +21,8 @@ from headgate.envoy.listener import render_listener
 from headgate.envoy.resource import Resource, Resources, TypeUrl
 from headgate.envoy.route import render_routes, render_scope
 from headgate.envoy.secret import Made, forms, secrets
-from headgate.model.plan import Credential, Gateway, SecretMaterial, Upstream
+from headgate.model.overlay import differing, replaced, same_keys, without
+from headgate.model.plan import Credential, Gateway, Listener, SecretMaterial, Upstream
 from headgate.model.refs import ObjectRef
 
 
@@ -42,7 +43,7 @@ class _Rendered:
     forms: tuple[tuple[str, Credential], ...]
 
 
-_Upstreams = dict[str, _Rendered]
+_Upstreams = Mapping[str, _Rendered]
 
 
 @dataclass(slots=True)
@@ -51,12 +52,15 @@ class RenderMemo:
 
     rendered: int = 0
     upstreams: _Upstreams = field(default_factory=dict, repr=False)
+    #: What they were made of, where nothing failed.
+    whole: Mapping[str, Upstream] | None = field(default=None, repr=False)
     #: What the secrets were made of, and what of each.
     materials: Mapping[str, SecretMaterial] = field(default_factory=dict, repr=False)
     used: Mapping[str, Credential] = field(default_factory=dict, repr=False)
     secrets: dict[str, Made] = field(default_factory=dict, repr=False)
     #: The secrets that are kept for upstreams that could not be rendered.
     held: frozenset[str] = frozenset()
+    listener: Listener | None = field(default=None, repr=False)
     resources: Resources = field(default_factory=dict, repr=False)
     #: By type, a body that the others are told as differences from.
     like: dict[TypeUrl, bytes] = field(default_factory=dict, repr=False)
@@ -86,9 +90,7 @@ def rendering(gateway: Gateway, memo: RenderMemo) -> Rendering:
     """Everything that the proxies of this gateway are sent, and what could not be rendered of it. Keeps in `memo` what this
     gateway has, and no more."""
     changes = _Changes()
-    found = {key: _remembered(memo, key, upstream, changes) for key, upstream in gateway.upstreams.items()}
-    upstreams = {key: each for key, each in found.items() if each} if changes.failures else cast("_Upstreams", found)
-    changes.gone += [memo.upstreams[key] for key in memo.upstreams.keys() - upstreams.keys()]
+    upstreams = _served(gateway.upstreams, memo, changes)
     used = memo.used
     if [each.forms for each in changes.gone] != [each.forms for each in changes.come]:
         used = {name: credential for each in upstreams.values() for name, credential in each.forms}
@@ -101,7 +103,7 @@ def rendering(gateway: Gateway, memo: RenderMemo) -> Rendering:
                 [c for each in come for c in each.clusters],
             ),
             TypeUrl.SECRET: _secrets(gateway, used, memo, changes),
-            TypeUrl.LISTENER: _listener(gateway, before.get(TypeUrl.LISTENER), changes),
+            TypeUrl.LISTENER: _listener(gateway, memo, changes),
             TypeUrl.SCOPED_ROUTE: _patched(
                 before.get(TypeUrl.SCOPED_ROUTE), (each.scope for each in gone), [each.scope for each in come]
             ),
@@ -111,7 +113,20 @@ def rendering(gateway: Gateway, memo: RenderMemo) -> Rendering:
         }
     )
     memo.upstreams, memo.used, memo.resources = upstreams, used, resources
+    memo.whole = None if changes.failures else gateway.upstreams
     return Rendering(resources, tuple(changes.failures))
+
+
+def _served(wanted: Mapping[str, Upstream], memo: RenderMemo, changes: _Changes) -> _Upstreams:
+    """All of them, rendered; where none has come or gone, only those that are others are looked at."""
+    if memo.whole is not None and same_keys(memo.whole, wanted):
+        few = differing(memo.whole, wanted)
+        found = {key: _remembered(memo, key, wanted[key], changes) for key in few}
+        return replaced(memo.upstreams, {key: each for key, each in found.items() if each})
+    found = {key: _remembered(memo, key, upstream, changes) for key, upstream in wanted.items()}
+    upstreams = {key: each for key, each in found.items() if each} if changes.failures else cast("_Upstreams", found)
+    changes.gone += [memo.upstreams[key] for key in memo.upstreams.keys() - upstreams.keys()]
+    return MappingProxyType(upstreams)
 
 
 def _remembered(memo: RenderMemo, key: str, upstream: Upstream, changes: _Changes) -> _Rendered | None:
@@ -154,12 +169,17 @@ def _owners(upstream: Upstream) -> tuple[ObjectRef, ...]:
     return tuple(dict.fromkeys((upstream.ref, *shaped)))
 
 
-def _listener(gateway: Gateway, before: Mapping[str, Resource] | None, changes: _Changes) -> Mapping[str, Resource]:
+def _listener(gateway: Gateway, memo: RenderMemo, changes: _Changes) -> Mapping[str, Resource]:
+    before = memo.resources.get(TypeUrl.LISTENER)
+    if before and memo.listener is gateway.listener:
+        return before
+    memo.listener = None
     try:
         listener = render_listener(gateway)
     except Exception as error:  # noqa: BLE001 - as with an upstream
         changes.failures.append(failure((gateway.ref,), "listener", error, kept=bool(before)))
         return before if before is not None else MappingProxyType({})
+    memo.listener = gateway.listener
     return _patched(before or None, (), [listener])
 
 
@@ -168,8 +188,10 @@ def _secrets(
 ) -> Mapping[str, Resource]:
     before = memo.resources.get(TypeUrl.SECRET)
     held = frozenset(name for each in changes.held for name in _names(each))
-    # Mappings compare by identity of their values first, so that this costs little where they are the same.
-    if before is not None and used is memo.used and held == memo.held and gateway.secrets == memo.materials:
+    # Mappings compare by identity of their values first, so that this costs little where they are equal.
+    same = gateway.secrets is memo.materials or gateway.secrets == memo.materials
+    if before is not None and used is memo.used and held == memo.held and same:
+        memo.materials = gateway.secrets
         return before
     made, failures = secrets(gateway, used.items(), memo.secrets)
     # What an upstream stays on may use what nobody declares any more.
@@ -195,16 +217,9 @@ def _patched(
     if before is None:
         return MappingProxyType({each.name: each for each in come})
     kept = {each.name for each in come}
-    removed = [each.name for each in gone if each.name not in kept]
-    changed = [each for each in come if before.get(each.name) != each]
-    if not removed and not changed:
-        return before
-    # Its own `copy` does not hash ten thousand names again, as `dict(before)` would.
-    after = before.copy() if isinstance(before, MappingProxyType) else dict(before)
-    for name in removed:
-        del after[name]
-    after.update((each.name, each) for each in changed)
-    return MappingProxyType(after)
+    removed = {each.name for each in gone if each.name not in kept}
+    changed = {each.name: each for each in come if before.get(each.name) != each}
+    return replaced(without(before, removed), changed)
 
 
 def _same(before: Mapping[str, Resource] | None, now: dict[str, Resource]) -> Mapping[str, Resource]:

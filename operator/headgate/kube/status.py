@@ -24,6 +24,7 @@ from headgate.kube.reading import Seen, said
 from headgate.kube.resources import OURS
 from headgate.kube.undeclared import Path, undeclared, without
 from headgate.kube.work import Work
+from headgate.model.overlay import differing
 from headgate.model.refs import ObjectRef
 
 _log = structlog.stdlib.get_logger("headgate.kube")
@@ -61,12 +62,12 @@ class StatusWriter:
     def want(self, statuses: Mapping[ObjectRef, Status]) -> None:
         """These are the statuses now. What is the same object as last time costs a comparison by identity."""
         before, self._wanted = self._wanted, statuses
-        for ref, status in statuses.items():
-            if before.get(ref) is not status:
+        for ref in differing(before, statuses):
+            if ref in statuses:
                 self._work.add(ref)
-        for ref in before.keys() - statuses.keys():
-            self._written.pop(ref, None)
-            self._paces.pop(ref, None)
+            else:
+                self._written.pop(ref, None)
+                self._paces.pop(ref, None)
 
     def said(self, ref: ObjectRef) -> None:
         """An object's status is another one in the cluster than it was."""

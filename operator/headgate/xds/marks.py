@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
 from headgate.envoy.resource import Resource, Resources, TypeUrl
+from headgate.model.overlay import differing
 from headgate.model.refs import ObjectRef
 
 _WORD = (1 << 64) - 1
@@ -38,9 +39,7 @@ class Marks:
         changes: dict[ObjectRef, int] = {}
         for type_url in TypeUrl:
             old, new = (before or {}).get(type_url, _NOTHING), (after or {}).get(type_url, _NOTHING)
-            # A map in which nothing has changed is the same one (`envoy.render`), and most are.
-            if old is not new:
-                _compare(old, new, changes)
+            _compare(old, new, changes)
         touched = {}
         for owner, change in changes.items():
             was = self[owner]
@@ -57,21 +56,14 @@ class Marks:
 
 
 def _compare(old: Mapping[str, Resource], new: Mapping[str, Resource], changes: dict[ObjectRef, int]) -> None:
-    added = 0
-    for name, item in new.items():
-        known = old.get(name)
-        if known is item:
+    for name in differing(old, new):
+        known, item = old.get(name), new.get(name)
+        if known is not None and item is not None and (known.version, known.owners) == (item.version, item.owners):
             continue
-        if known is None:
-            added += 1
-        elif (known.version, known.owners) == (item.version, item.owners):
-            continue
-        else:
+        if known is not None:
             _add(known, -1, changes)
-        _add(item, 1, changes)
-    if len(old) + added != len(new):
-        for name in old.keys() - new.keys():
-            _add(old[name], -1, changes)
+        if item is not None:
+            _add(item, 1, changes)
 
 
 def _add(item: Resource, sign: int, changes: dict[ObjectRef, int]) -> None:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, ProxyLoad, SectionReport
+from headgate.model.observations import ACKNOWLEDGED, Acknowledgement, ProxyLoad, SectionReports
+from headgate.model.overlay import replaced, without
 from headgate.model.refs import ObjectRef
 from headgate.xds.marks import NONE, Marks
 from headgate.xds.news import GatewayNews, News
@@ -62,7 +63,7 @@ class Peer:
     def __init__(self, marks: Callable[[str], Marks], software: str) -> None:
         self._marks, self._software = marks, software
         self._gateways: dict[str, _Gateway] = {}
-        self._reports: dict[tuple[str, str], tuple[SectionReport, ...]] = {}
+        self._reports: SectionReports = MappingProxyType({})
         self._comparable = True
         #: Since the digests were sent that the first message answers: the marks that our owners had then.
         self._asked: dict[str, dict[ObjectRef, int]] | None = {}
@@ -73,8 +74,8 @@ class Peer:
         return self._asked is None
 
     @property
-    def reports(self) -> Mapping[tuple[str, str], tuple[SectionReport, ...]]:
-        """By gateway and section. Not frozen."""
+    def reports(self) -> SectionReports:
+        """By gateway and section. The same mapping as long as that is the same."""
         return self._reports
 
     def gateways(self) -> tuple[str, ...]:
@@ -117,12 +118,10 @@ class Peer:
                 self._gateways.pop(key, None)
             else:
                 self._take(key, each, then.get(key, {}), first, now)
-        for gateway, section, reports in news.reports:
-            touched.add(gateway)
-            if reports:
-                self._reports[gateway, section] = reports
-            else:
-                self._reports.pop((gateway, section), None)
+        touched.update(gateway for gateway, _, _ in news.reports)
+        latest = {(gateway, section): reports for gateway, section, reports in news.reports}
+        kept = without(self._reports, [key for key, reports in latest.items() if not reports])
+        self._reports = replaced(kept, {key: reports for key, reports in latest.items() if reports})
         return tuple(touched)
 
     def _take(self, key: str, news: GatewayNews, then: Mapping[ObjectRef, int], first: bool, now: float) -> None:

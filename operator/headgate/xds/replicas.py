@@ -26,6 +26,7 @@ import structlog
 
 from headgate.envoy.resource import Resources
 from headgate.model.observations import ProxyLoads, SectionReports
+from headgate.model.overlay import differing, replaced, without
 from headgate.xds.acknowledgements import Answers
 from headgate.xds.joined import Joined
 from headgate.xds.marks import Marks
@@ -104,6 +105,8 @@ class Replicas:
         #: Gateways without a proxy, and when others last had one; both as of the last `join`.
         self._empty: set[str] | None = None
         self._seen: dict[str, float] = {}
+        #: What `join_reports` was made of, own and others', and what it gave.
+        self._reported: tuple[tuple[SectionReports, ...], SectionReports] = ((), MappingProxyType({}))
         self._began = 0.0
         self._followed = asyncio.Event()
         self._moved = asyncio.Event()
@@ -213,14 +216,19 @@ class Replicas:
 
     def join_reports(self, own: SectionReports) -> SectionReports:
         """What all proxies say of their sections."""
-        others = [peer.reports for peer in self._peers() if peer.reports]
-        if not others:
+        every = (own, *(peer.reports for peer in self._peers() if peer.reports))
+        if len(every) == 1:
             return own
-        found = dict(own)
-        for reports in others:
-            for key, each in reports.items():
-                found[key] = (*found.get(key, ()), *each)
-        return MappingProxyType(found)
+        before, told = self._reported
+        if len(before) == len(every):
+            changed = {key for one, other in zip(before, every, strict=True) for key in differing(one, other)}
+        else:
+            told, changed = MappingProxyType({}), {key for each in every for key in each}
+        found = {key: tuple([report for each in every for report in each.get(key, ())]) for key in changed}
+        told = without(told, [key for key, reports in found.items() if not reports])
+        told = replaced(told, {key: reports for key, reports in found.items() if reports})
+        self._reported = (every, told)
+        return told
 
     def join_loads(self, own: ProxyLoads) -> ProxyLoads:
         """How much all proxies have to do, in the order of their node ids."""

@@ -17,6 +17,7 @@ from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 
 from headgate.envoy.metadata import FILTER, SectionReport
 from headgate.model import observations
+from headgate.model.overlay import replaced, same_keys, without
 from headgate.xds.acknowledgements import section_report
 from headgate.xds.server import peer_gateway
 
@@ -40,20 +41,22 @@ class Reports:
         self._streams: dict[str, dict[int, dict[str, tuple[SectionReport, datetime]]]] = {}
         self._nodes: dict[int, str] = {}
         self._served: Mapping[str, Mapping[str, object]] = {}
+        #: What `all` gave last, and the sections of which something else is to be told since.
+        self._told: observations.SectionReports = MappingProxyType({})
+        self._stale: set[tuple[str, str]] = set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve it on this server (`XdsServer(add_services=[reports.add_to])`)."""
         als_pb2_grpc.add_AccessLogServiceServicer_to_server(_Servicer(self), server)
 
     def all(self) -> observations.SectionReports:
-        """By gateway and section id, what each connected proxy said last."""
-        found: dict[tuple[str, str], list[observations.SectionReport]] = {}
-        for gateway, streams in self._streams.items():
-            for stream, reports in streams.items():
-                node = self._nodes.get(stream, "")
-                for section, (report, heard) in reports.items():
-                    found.setdefault((gateway, section), []).append(section_report(report, node, heard))
-        return MappingProxyType({key: tuple(reports) for key, reports in found.items()})
+        """By gateway and section id, what each connected proxy said last. What nobody said anything new of is the same object as
+        before."""
+        stale, self._stale = self._stale, set()
+        found = {key: self.of(*key) for key in stale}
+        told = without(self._told, {key for key, reports in found.items() if not reports})
+        self._told = replaced(told, {key: each for key, each in found.items() if each})
+        return self._told
 
     def of(self, gateway: str, section: str) -> tuple[observations.SectionReport, ...]:
         """What each connected proxy of a gateway said last of a section."""
@@ -81,6 +84,7 @@ class Reports:
         if before is not None and before.at > report.at:
             return
         known[report.section] = (report, datetime.now(UTC))
+        self._stale.add((gateway, report.section))
         if report.failures < report.calls and not report.in_a_row:
             self._on_success(report.section)
         # The moment of a report is told in no status: without another difference it is no news there. Whether it is a late one
@@ -94,21 +98,26 @@ class Reports:
         runs for long would leave a trace of every upstream that there ever was."""
         before, self._served = self._served, upstreams
         for gateway, streams in self._streams.items():
-            gone = before.get(gateway, {}).keys() - upstreams.get(gateway, {}).keys()
+            one, other = before.get(gateway, {}), upstreams.get(gateway, {})
+            gone = set() if same_keys(one, other) else one.keys() - other.keys()
             for reports in streams.values() if gone else ():
                 for section in [each for each in reports if each.rpartition("/")[0] in gone]:
                     del reports[section]
+                    self._stale.add((gateway, section))
                     self._on_section(gateway, section)
 
     def know(self, stream: int, node: str) -> None:
         """By which node id the proxy of a stream is known."""
         self._nodes[stream] = node
+        for gateway, streams in self._streams.items():
+            self._stale.update((gateway, section) for section in streams.get(stream, ()))
 
     def forget(self, gateway: str, stream: int) -> None:
         """The proxy has gone: what it said is no longer so."""
         self._nodes.pop(stream, None)
         streams = self._streams.get(gateway, {})
         if gone := streams.pop(stream, None):
+            self._stale.update((gateway, section) for section in gone)
             self._on_change(gateway)
             for section in gone:
                 self._on_section(gateway, section)

@@ -21,6 +21,7 @@ import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from headgate.envoy.resource import Resources, TypeUrl
+from headgate.model.overlay import differing
 from headgate.xds.feedback import Feedback, GatewayFeedback
 from headgate.xds.messages import Order
 from headgate.xds.pki import ServerTls, gateway_of
@@ -262,22 +263,11 @@ def difference(before: Resources, after: Resources) -> dict[TypeUrl, list[str]]:
     changed: dict[TypeUrl, list[str]] = {}
     for type_url in TypeUrl:
         old, new = before.get(type_url, {}), after.get(type_url, {})
-        # A map in which nothing has changed is the same one (`envoy.render`), and most are.
-        if old is new:
-            continue
         names = []
-        added = 0
-        for name, item in new.items():
-            known = old.get(name)
-            if known is item:
-                continue
-            if known is None:
-                added += 1
-            elif known.version == item.version:
-                continue
-            names.append(name)
-        if len(old) + added != len(new):
-            names += old.keys() - new.keys()
+        for name in differing(old, new):
+            known, item = old.get(name), new.get(name)
+            if known is None or item is None or known.version != item.version:
+                names.append(name)
         if names:
             changed[type_url] = sorted(names)
     return changed
