@@ -25,16 +25,18 @@ demo: setup ## See it work in a minute: real gateway, simulated providers, no ke
 	@PYTHONPATH=tools $(BIN)/python -m demo
 
 .PHONY: test
-test: lint types layers test-all ## Everything that must be green but test-cluster: style, types, layers, tests, coverage
+test: lint types layers test-all ## Everything that must be green: style, types, layers, tests, coverage, a real Kubernetes
 
 .PHONY: test-all
-test-all: setup parts ## All tests but a cluster's: with coverage, then those that measure load and time
+test-all: setup parts kubernetes ## All tests but those marked slow: with coverage, then those that measure, then a cluster's
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadgroup
+	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadfile
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
 	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	@# One worker has the cluster, each an API server. Needs root; without it is skipped, but not under CI=true.
+	$(PYTEST) -m "cluster and not slow" -n 2 --dist loadfile
 
 .PHONY: test-unit test-property test-golden test-envoy test-clients
 test-unit: setup ## Quick tests of single parts
@@ -55,8 +57,8 @@ kubernetes: setup ## Build the Kubernetes that tests and `make cluster` run: a q
 .PHONY: test-cluster test-cluster-quick
 test-cluster: setup kubernetes ## All tests on a real Kubernetes, the slow ones too; needs root
 	$(PYTEST) -m cluster
-test-cluster-quick: setup kubernetes ## The same without the slow ones
-	$(PYTEST) -m "cluster and not slow"
+test-cluster-quick: setup kubernetes ## The part of them that `make test` runs
+	$(PYTEST) -m "cluster and not slow" -n 2 --dist loadfile
 
 .PHONY: cluster cluster-down
 cluster: setup ## A Kubernetes with Headgate and the examples on this machine; needs root, builds once

@@ -1,16 +1,23 @@
 """What all tests share: the option that rewrites golden files, Hypothesis's profiles, the network guard, and which tests
-stay together when several workers run them (`--dist loadgroup`)."""
+stay together when several workers run them (`--dist loadfile`)."""
 
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from harness import loopback
 
 loopback.install()
 
+#: The files whose tests use the fixture `cluster`.
+ON_A_CLUSTER = {
+    *("test_anywhere", "test_apply_to_traffic", "test_check", "test_cluster"),
+    *("test_healing", "test_helm", "test_pods", "test_scaling"),
+}
 #: Seconds for a test that may have to start an API server first.
 _WITH_A_CLUSTER = 400
 
@@ -32,18 +39,24 @@ def update_golden(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--update-golden"))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay together, and so do those that share a cluster or an API server, which takes long to start."""
+    """Time for a cluster's start; and no test uses the whole one that would be handed to another worker than the rest."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_WITH_A_CLUSTER))
+        shares = "cluster" in getattr(item, "fixturenames", ())
+        assert not shares or item.path.stem in ON_A_CLUSTER, f"{item.path.name} belongs into conftest.ON_A_CLUSTER"
 
 
-def _group(item: pytest.Item) -> str:
-    fixtures = getattr(item, "fixturenames", ())
-    for shared in ("cluster", "api_server"):
-        if shared in fixtures:
-            return shared
-    return str(item.path.relative_to(Path(__file__).parent).with_suffix(""))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Which tests go to which worker (`--dist loadfile`)."""
+    return Together(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class Together(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
+    """Tests of a file stay together, and so do the files that share a cluster, which takes long to start. (The marks of
+    `--dist loadgroup` do nothing in the newest pytest.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "cluster" if Path(file).stem in ON_A_CLUSTER else file

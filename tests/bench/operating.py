@@ -30,7 +30,7 @@ from cluster.build import API_SERVER, unbuilt
 from harness import launch
 from harness.child import Child
 from harness.envoy import Envoy, give_identity, short_directory
-from harness.kube import shared_authority
+from harness.kube import ready_pods, shared_authority
 from harness.ports import free_port
 from headgate.kube.access import Access
 from headgate.kube.client import Api
@@ -144,7 +144,7 @@ def measure(size: int = 10_000, edits: int = EDITS, kubeconfig: Path | None = No
     """All of it. `kubeconfig`: a server that has such a world already. Skipped with a word where nothing is built."""
     missing = unbuilt(API_SERVER)
     if missing:
-        return Part((), {"skipped": f"not built: {', '.join(missing)}; `make test-cluster` builds them"})
+        return Part((), {"skipped": f"not built: {', '.join(missing)}; `make kubernetes` builds them"})
     result = Result(size)
     with ExitStack() as stack:
         directory = stack.enter_context(short_directory())
@@ -159,6 +159,7 @@ def measure(size: int = 10_000, edits: int = EDITS, kubeconfig: Path | None = No
         result.ready_cpu_s = cpu_seconds(operator.child.pid)
         authority = shared_authority(partial(kubectl, kubeconfig), SYSTEM)
         give_identity(authority, GATEWAY, directory / "identity")
+        ready_pods(partial(kubectl, kubeconfig), GATEWAY)
         node = NodeBootstrap(GATEWAY, "one", (f"127.0.0.1:{xds}",), directory / "identity")
         envoy = stack.enter_context(Envoy(render(node), directory))
         _statuses(operator, kubeconfig, result)

@@ -23,7 +23,7 @@ from cluster.installed import NAMESPACE as SYSTEM
 from cluster.installed import install
 from cluster.places import VENV_BIN
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EDGES, SHOP, PROVIDERS = "edges", "shop", "providers"
 CHILDREN = ("deployment", "service", "serviceaccount", "secret", "networkpolicy", "poddisruptionbudget")

@@ -20,7 +20,7 @@ from cluster.build import version_of
 from harness import host
 from harness.require import require
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVOY = """

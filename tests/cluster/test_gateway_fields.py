@@ -5,7 +5,6 @@ that the kubelet does what a pod says is tried in test_pods.py."""
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from typing import Any
 import pytest
 
 from cluster import ApiServer
-from harness import launch
-from harness.child import Child
+from harness import operated
 from harness.kube import until
-from harness.ports import free_port
 
 pytestmark = pytest.mark.cluster
 
@@ -139,24 +136,10 @@ class Place:
 
 @pytest.fixture
 def place(api_server: ApiServer, tmp_path: Path) -> Iterator[Place]:
-    namespace, log = f"test-{secrets.token_hex(4)}", tmp_path / "operator.log"
-    api_server.kubectl("create", "namespace", namespace)
-    arguments = [
-        *launch.command(),
-        "operator",
-        f"--kubeconfig={api_server.kubeconfig}",
-        f"--xds-address=127.0.0.1:{free_port()}",
-        "--health-address=",
-        "--no-probes",
-        f"--operator-namespace={namespace}",
-        f"--namespace={namespace}",
-    ]
-    child = Child(arguments, log, environment=launch.environment({}, {}))
-    try:
-        yield Place(api_server, namespace, log)
-    finally:
-        child.stop()
-        api_server.kubectl("delete", "namespace", namespace, "--wait=false")
+    namespace = operated.home(api_server).namespace
+    with operated.Replica(api_server.kubeconfig, tmp_path, namespace, "--no-probes") as operator:
+        yield Place(api_server, namespace, operator.log)
+    api_server.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 async def test_all_that_an_owner_says_of_the_fleet_is_in_its_objects(place: Place) -> None:

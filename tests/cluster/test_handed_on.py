@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from cluster import ApiServer
 from harness.envoy import short_directory
 from harness.kube import until
-from harness.operated import Objects, Replica, proxy
+from harness.operated import Objects, Replica, home, proxy
 from harness.ports import free_port
 from headgate.kube.access import Access
 from headgate.kube.client import Api, Document
@@ -63,11 +62,10 @@ spec:
 
 @pytest.fixture
 def objects(api_server: ApiServer) -> Iterator[Objects]:
-    namespace = f"test-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", namespace)
-    yield Objects(api_server, namespace)
+    objects = home(api_server)
+    yield objects
     for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
-        api_server.kubectl("delete", kind, namespace, "--ignore-not-found")
+        api_server.kubectl("delete", kind, objects.namespace, "--ignore-not-found")
 
 
 @pytest.fixture

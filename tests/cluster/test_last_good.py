@@ -8,7 +8,6 @@ import base64
 import contextlib
 import gzip
 import json
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from cluster import ApiServer
 from harness import applied
 from harness.envoy import Envoy, short_directory
 from harness.gateway import Gateway
-from harness.operated import Objects, Replica, proxy
+from harness.operated import Objects, Replica, home, proxy
 from harness.ports import free_port
 from harness.xds import Origin
 
@@ -88,10 +87,8 @@ class Stage:
 
 @pytest.fixture
 async def stage(api_server: ApiServer) -> AsyncIterator[Stage]:
-    namespace = f"test-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", namespace)
     with short_directory() as directory, Origin() as origin:
-        stage = Stage(api_server, Objects(api_server, namespace), directory, origin)
+        stage = Stage(api_server, home(api_server), directory, origin)
         yield stage
         stage.gateway.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 
 import pytest
@@ -14,7 +13,7 @@ from harness import applied
 from harness.envoy import short_directory
 from harness.gateway import Gateway
 from harness.kube import until
-from harness.operated import Objects, Replica, proxy
+from harness.operated import Replica, home, proxy
 from harness.ports import free_port
 from harness.xds import Origin
 
@@ -22,9 +21,8 @@ pytestmark = pytest.mark.cluster
 
 
 async def test_from_apply_to_traffic(api_server: ApiServer) -> None:
-    namespace, port = f"test-{secrets.token_hex(4)}", free_port()
-    await asyncio.to_thread(api_server.kubectl, "create", "namespace", namespace)
-    objects, gateway = Objects(api_server, namespace), Gateway(port)
+    objects, port = await asyncio.to_thread(home, api_server), free_port()
+    namespace, gateway = objects.namespace, Gateway(port)
 
     def call() -> bytes:
         return gateway.call("billing", "/x", namespace=namespace).content

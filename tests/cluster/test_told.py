@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from cluster import ApiServer
 from harness import applied
 from harness.envoy import short_directory
-from harness.operated import Objects, Provider, Replica
+from harness.operated import Objects, Provider, Replica, home
 
 pytestmark = pytest.mark.cluster
 
@@ -25,9 +24,7 @@ def upstream(name: str, port: int, hostname: str = "127.0.0.1", secret: str = "k
 
 @pytest.fixture
 def objects(api_server: ApiServer) -> Objects:
-    namespace = f"test-{secrets.token_hex(4)}"
-    api_server.kubectl("create", "namespace", namespace)
-    return Objects(api_server, namespace)
+    return home(api_server)
 
 
 @pytest.fixture

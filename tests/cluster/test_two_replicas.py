@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -172,10 +171,7 @@ def directory() -> Iterator[Path]:
 
 @asynccontextmanager
 async def two_replicas(server: ApiServer, directory: Path) -> AsyncIterator[Two]:
-    namespace = f"test-{secrets.token_hex(4)}"
-    await asyncio.to_thread(server.kubectl, "create", "namespace", namespace)
-    lease = f"apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: headgate-operator, namespace: {namespace}}}"
-    await asyncio.to_thread(server.kubectl, "apply", "--filename=-", given=lease)
+    namespace = (await asyncio.to_thread(operated.home, server)).namespace
     two = Two(server, directory, namespace)
     one, other = Replica(two, "one"), Replica(two, "two")
     async with AsyncExitStack() as stack:

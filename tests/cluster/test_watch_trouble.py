@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -19,7 +18,7 @@ from harness.between import Between
 from harness.envoy import Envoy, short_directory
 from harness.gateway import Gateway
 from harness.kube import until
-from harness.operated import Objects, Replica, proxy
+from harness.operated import Objects, Replica, home, proxy
 from harness.ports import free_port
 from harness.xds import Origin
 
@@ -104,9 +103,8 @@ class Stage:
 
 @pytest.fixture
 async def stage(api_server: ApiServer) -> AsyncIterator[Stage]:
-    namespace, port = f"test-{secrets.token_hex(4)}", free_port()
-    await asyncio.to_thread(api_server.kubectl, "create", "namespace", namespace)
-    objects, gateway = Objects(api_server, namespace), Gateway(port)
+    objects, port = await asyncio.to_thread(home, api_server), free_port()
+    namespace, gateway = objects.namespace, Gateway(port)
     with short_directory() as directory, Origin() as origin:
         async with Between(api_server.kubeconfig).running() as between:
             kubeconfig = between.kubeconfig(directory)

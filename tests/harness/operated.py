@@ -7,6 +7,7 @@ import base64
 import http.server
 import json
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -187,6 +188,17 @@ class Objects:
 
     def _kubectl(self, *arguments: str, given: str | None = None) -> str:
         return self._server.kubectl(*arguments, f"--namespace={self.namespace}", given=given)
+
+
+def home(server: ApiServer) -> Objects:
+    """A new namespace for an operator, with the empty Lease that the chart puts there. Without it a first leader waits until
+    another one's would have ended."""
+    objects = Objects(server, f"test-{secrets.token_hex(4)}")
+    server.kubectl("create", "namespace", objects.namespace)
+    meta = {"name": "headgate-operator", "namespace": objects.namespace}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
+    server.kubectl("create", "--filename=-", given=json.dumps(lease))
+    return objects
 
 
 class Provider:

@@ -54,7 +54,7 @@ class Cluster:
         if reason := space.why_not():
             return reason
         names = unbuilt(CLUSTER)
-        return f"not built: {', '.join(names)}; `make cluster` or `make test-cluster` builds them" if names else ""
+        return f"not built: {', '.join(names)}; `make kubernetes` builds them" if names else ""
 
     def start(self, *, extra: Mapping[str, Sequence[str]] | None = None, add: Sequence[Image] = ()) -> Path:
         """Start it anew and wait until its node is ready and names are answered; returns the kubeconfig.
