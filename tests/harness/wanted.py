@@ -52,6 +52,8 @@ class World:
 
     def __init__(self) -> None:
         self.uids: dict[ObjectRef, str] = {}
+        self._known: dict[ObjectRef, str] = {}
+        self._turn = 0
         self.floors: dict[str, int] = {}
         self.slices: tuple[Slice, ...] | None = None
         self.told = 0
@@ -68,8 +70,14 @@ class World:
             recall=lambda owner: self.said.get(owner, ()),
             is_made=lambda owner: self.made is None or owner in self.made,
             on_reports=self._tell,
+            turnover=self._turnover,
         )
         self.objects.attach(self.writer, self.writer)  # type: ignore[arg-type]
+
+    def _turnover(self) -> int:
+        if self.uids != self._known:
+            self._known, self._turn = dict(self.uids), self._turn + 1
+        return self._turn
 
     def _tell(self) -> None:
         self.told += 1

@@ -59,8 +59,9 @@ class FleetOptions:
 
 
 class Fleets:
-    """`uid`: an object's, as the cluster has it now. `floor`, `recall`, `is_made`: see Objects. `period`: seconds between two
-    listings of what was made, at least and at most. `wake` is called when `reports` are others. `telling`: of what was healed."""
+    """`uid`: an object's, as the cluster has it now. `floor`, `recall`, `is_made`, `turnover`: see Objects. `period`: seconds
+    between two listings of what was made, at least and at most. `wake` is called when `reports` are others. `telling`: of what
+    was healed."""
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Fleets:
         is_made: Callable[[ObjectRef], bool] = lambda _: False,
         period: tuple[float, float] = PERIOD,
         telling: Telling | None = None,
+        turnover: Callable[[], int] | None = None,
     ) -> None:
         self._telling = telling
         keeping = Keeping(options.namespace, options.ca_secret, options.certificate_lifetime)
@@ -87,6 +89,7 @@ class Fleets:
             recall=recall,
             is_made=is_made,
             on_reports=wake,
+            turnover=turnover,
         )
         self._writer = ObjectWriter(api, KINDS, scope, self._objects.told, period, self._revived)
         issuer = Issuer(self._authority.identity, self._authority.roots)

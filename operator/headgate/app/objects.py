@@ -38,6 +38,7 @@ from headgate.kube.identities import IdentityWriter, secret_of
 from headgate.kube.objects import ObjectWriter, Outcome, Result
 from headgate.model.fleet import ServiceMode
 from headgate.model.observations import ObjectReport, ObjectReports, ObjectResult
+from headgate.model.overlay import differing, same_keys
 from headgate.model.plan import Gateway, Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
@@ -84,7 +85,7 @@ class Objects:
     """`uid` gives an object's uid as the cluster has it now. `floor`: how many proxies the calls in flight of a gateway
     (`namespace/name`) ask for at least. `endpoints`: where a gateway's pods are; None as long as that is not known. `recall`:
     what an owner's status says that could not be made; `is_made`: it says that all is there. `on_reports`: the reports are
-    others."""
+    others. `turnover`: another number whenever `uid` may give something else of some object."""
 
     def __init__(
         self,
@@ -96,7 +97,9 @@ class Objects:
         recall: Callable[[ObjectRef], tuple[ObjectReport, ...]] = lambda _: (),
         is_made: Callable[[ObjectRef], bool] = lambda _: False,
         on_reports: Callable[[], None] = lambda: None,
+        turnover: Callable[[], int] | None = None,
     ) -> None:
+        self._turnover = turnover
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
         self._endpoints, self._recall = endpoints, recall
         self._made: dict[ObjectRef, _Made] = {}
@@ -137,15 +140,17 @@ class Objects:
 
     def _same(self, gateway: Gateway, before: Gateway) -> bool:
         known = self._made.get(gateway.ref)
-        if known is None or self._seen.get(gateway.ref) != self._look(gateway):
+        if known is None or not same_keys(before.upstreams, gateway.upstreams):
+            return False
+        if self._seen.get(gateway.ref) != self._look(gateway):
             return False
         made = self._gateway(gateway, known.inputs.uid, known)
         if not _wants_the_same(made, known):
             return False
         self._made[gateway.ref] = made
-        pairs = zip(gateway.upstreams.values(), before.upstreams.values(), strict=True)
         slices = self._endpoints(gateway.ref)
-        for upstream in [each for each, other in pairs if each is not other]:
+        for key in differing(before.upstreams, gateway.upstreams):
+            upstream = gateway.upstreams[key]
             one = self._made.get(upstream.ref)
             if one is not None and self._upstream(upstream, gateway, one.inputs.uid, slices, one) is not one:
                 return False
@@ -153,8 +158,10 @@ class Objects:
 
     def _look(self, gateway: Gateway) -> tuple[object, ...]:
         """What else decides about a gateway's objects and its upstreams', and is no part of the Plan."""
+        if self._turnover is not None:
+            return self._turnover(), self._endpoints(gateway.ref)
         refs = [gateway.ref, *(each.ref for each in gateway.upstreams.values())]
-        return refs, list(map(self._uid, refs)), self._endpoints(gateway.ref)
+        return list(map(self._uid, refs)), self._endpoints(gateway.ref)
 
     def _want(self, plan: Plan) -> None:
         self._seen = {gateway.ref: self._look(gateway) for gateway in plan.gateways.values()}

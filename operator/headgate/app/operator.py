@@ -176,6 +176,7 @@ class Operator:
             self._made,
             options.times.relist,
             healed,
+            lambda: self._source.turnover,
         )
         self._xds: XdsServer | None = None
         self._elector = Elector(lease, name.namespace, name.name, identity(name.replica), name.timings)

@@ -81,6 +81,8 @@ class KubeSource:
         self._listed = asyncio.Event()
         self._now = asyncio.Event()
         self._complete = False
+        #: Another number whenever an object of ours has come, gone, or may be another one of the same name.
+        self.turnover = 0
         self.data = DataSource(api, store, self._scope, self._times.relist, on_unreadable)
         self.counts = Counts()
 
@@ -136,12 +138,14 @@ class KubeSource:
         if gone:
             if index.remove(ref, version):
                 self.counts.news += 1
+                self.turnover += 1
                 self._store.remove(ref)
         elif index.is_news(ref, version):
             before = index.get(ref)
             found = seen(ref, document, before)
             index.put(ref, version, found)
             self.counts.news += 1
+            self.turnover += before is None or before.uid != found.uid
             _log.debug("kube.heard", ref=ref, version=version)
             self._store.put(found.put)
             self._tell(ref, before, found)
@@ -210,7 +214,7 @@ class KubeSource:
                     told.append(ref)
                 if number % _BATCH == 0:
                     await asyncio.sleep(0)
-        index.finish(listing, version, namespace)
+        self.turnover += index.finish(listing, version, namespace)
         if self._listed.is_set():
             self._fill(kind)
         for ref in told:
