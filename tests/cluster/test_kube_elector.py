@@ -26,6 +26,7 @@ from headgate.kube.resources import LEASES
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).resolve().parents[2]
+EMPTY = "{{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {{name: {name}, namespace: default}}}}"
 #: One candidate as a process of its own. Each line of the file that all share is one write: when it began, by whom.
 CANDIDATE = """
 import asyncio, os, signal, sys, time
@@ -104,6 +105,8 @@ class Candidates:
 @pytest.fixture
 def candidates(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Candidates]:  # type: ignore[misc]
     found = Candidates(api_server.kubeconfig, tmp_path)
+    # As the chart ships it: with none, a first leader waits until another one's would have ended.
+    api_server.kubectl("create", "--filename=-", given=EMPTY.format(name=found.lease))
     try:
         yield found
     finally:
@@ -114,7 +117,7 @@ async def first(candidates: Candidates) -> tuple[str, str]:
     """Start two; who leads, and who follows."""
     candidates.start("a")
     candidates.start("b")
-    await until(candidates.leader, "somebody leads")
+    await until(candidates.leader, "somebody leads", 90)
     leader = candidates.leader()
     assert leader is not None
     return leader, "b" if leader == "a" else "a"
