@@ -16,7 +16,7 @@ loopback.install()
 #: The files whose tests use the fixture `cluster`.
 ON_A_CLUSTER = {
     *("test_anywhere", "test_apply_to_traffic", "test_check", "test_cluster"),
-    *("test_healing", "test_helm", "test_pods", "test_scaling"),
+    *("test_healing", "test_helm", "test_pods", "test_ready_means_served", "test_scaling"),
 }
 #: Seconds for a test that may have to start an API server first.
 _WITH_A_CLUSTER = 400
@@ -42,7 +42,9 @@ def update_golden(pytestconfig: pytest.Config) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Time for a cluster's start; and no test uses the whole one that would be handed to another worker than the rest."""
     for item in items:
-        if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
+        if not item.get_closest_marker("cluster"):
+            continue
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_WITH_A_CLUSTER))
         shares = "cluster" in getattr(item, "fixturenames", ())
         assert not shares or item.path.stem in ON_A_CLUSTER, f"{item.path.name} belongs into conftest.ON_A_CLUSTER"
