@@ -16,7 +16,7 @@ from harness.static import validate
 from headgate.api.conditions import ConditionStatus, Reason
 from headgate.compile.memo import Memo
 from headgate.compile.status import statuses
-from headgate.compile.world import compile_snapshot
+from headgate.compile.world import compile_snapshot, referred
 from headgate.envoy.render import RenderMemo, render
 from headgate.model import dump
 from headgate.model.observations import Observed
@@ -69,7 +69,9 @@ def served(plan: Plan) -> dict[str, Upstream]:
 @given(seed=SEEDS)
 def test_whatever_the_models_accept_compiles_and_renders(seed: int, material: Mapping[str, bytes]) -> None:
     puts, data = world(seed, material)
-    plan = compiled(store(puts, data).snapshot(), Memo())
+    snapshot = store(puts, data).snapshot()
+    plan = compiled(snapshot, Memo())
+    assert plan.references == referred(snapshot)
     assert plan.verdicts.keys() == {put.ref for put in puts}
     for gateway in plan.gateways.values():
         render(gateway, RenderMemo())

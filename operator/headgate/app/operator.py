@@ -192,9 +192,10 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as group:
                 end = group.create_task(self._end())
-                _start(group, {"health": self.health.run, "source": self._source.run})
+                _start(group, {"health": self.health.run, "source": partial(self._source.run, self.ready)})
                 xds = await self._make_xds()
                 await self._source.synced()
+                await self._source.read_ahead()
                 self.health.done(SYNCED)
                 await self._tending.begin()
                 engine = self._make_engine(xds)

@@ -84,6 +84,14 @@ def examine(snapshot: Snapshot, key: str, profiles: Profiles = BUILT_IN) -> Exam
     )
 
 
+def referred(snapshot: Snapshot) -> frozenset[ObjectRef]:
+    """The Secrets and ConfigMaps that current versions refer to, without compiling anything: for a source to read them
+    before. A Plan tells which there are; this may leave some out."""
+    current = (each.current for each in snapshot.upstreams.values() if not isinstance(each.current, Broken))
+    found = {ref for each in current for ref in references(each.spec, each.metadata.namespace)}
+    return frozenset(found.union(_gateway_references(gateways_.resolve(snapshot))))
+
+
 def _little(snapshot: Snapshot, memo: Memo, around: _Surroundings, profiles: Profiles) -> Plan | None:
     """The Plan if all that has changed is inside of a few upstreams."""
     keys = patch.touched(snapshot, memo)

@@ -15,10 +15,10 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 
 from headgate.envoy.automaton import RegexError, automaton
-from headgate.envoy.pack import struct
+from headgate.envoy.pack import fill, struct
 from headgate.model.matches import HeaderMatch, HeaderMatchKind, PathKind, PathMatch, RequestMatch
 from headgate.model.plan import Breaker, CredentialPlace, Limit, Millis, Section, Timeouts, Upstream
 
@@ -75,9 +75,8 @@ def upstream_metadata(upstream: Upstream) -> UpstreamMetadata:
     tested = _digest(paths)
     versions = {}
     for section in upstream.sections:
-        config = struct_pb2.Value()
-        json_format.ParseDict(_config(upstream, section), config)
-        host.fields[section.id].CopyFrom(config)
+        config = host.fields[section.id]
+        fill(config, _config(upstream, section))
         versions[section.name] = hashlib.sha256(tested + _digest(config)).hexdigest()[:16]
     return UpstreamMetadata(host, versions)
 
@@ -149,9 +148,9 @@ def _trial_bound(timeouts: Timeouts) -> Millis:
 def _route_paths(paths: tuple[PathMatch, ...]) -> struct_pb2.Value:
     """The paths that routes match on: a call whose path can be read in two ways must not meet different ones. Callers must
     not change the message: upstreams of one provider share it."""
-    result = struct_pb2.Struct()
-    json_format.ParseDict({"paths": [_route_path(path) for path in paths]}, result)
-    return result.fields["paths"]
+    result = struct_pb2.Value()
+    fill(result, [_route_path(path) for path in paths])
+    return result
 
 
 def _route_path(path: PathMatch) -> _Json:

@@ -2,7 +2,8 @@
 
 What comes in: pages of listings, hints from kopf's thread (handed over to the loop), metadata of Secrets and ConfigMaps.
 `index` decides what is news, the Store gets that alone. Everything here runs on one event loop; nothing is ever written.
-Called by the composition root: `run` as a task, `synced` before the first compile, `complete` between compile and publication.
+Called by the composition root: `run` as a task, `synced` and `read_ahead` before the first compile, `complete` between compile
+and publication.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from headgate.compile.status import Status
+from headgate.compile.world import referred
 from headgate.kube.access import Access
 from headgate.kube.client import Api, ApiProblem, Document, Refused
 from headgate.kube.data import DataSource
@@ -86,19 +88,28 @@ class KubeSource:
         self.data = DataSource(api, store, self._scope, self._times.relist, on_unreadable)
         self.counts = Counts()
 
-    async def run(self) -> None:
-        """Until cancelled. An API server that does not answer is waited for."""
+    async def run(self, ready: asyncio.Event | None = None) -> None:
+        """Until cancelled. An API server that does not answer is waited for. `ready`: when to begin with hints. What has
+        changed before is hinted at then, and kopf's own listing of ten thousand objects keeps nothing from the proxies."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.data.run())
             group.create_task(self._relist())
             # Listed first, so that what kopf lists in its turn is known already and need not be read again.
             await self._listed.wait()
+            if ready is not None:
+                await ready.wait()
             group.create_task(self._hints.run())
 
     async def synced(self) -> None:
         """Wait until everything has been listed once."""
         await self._listed.wait()
         await self.data.synced()
+
+    async def read_ahead(self) -> None:
+        """Read what is referred to before the first compile: it would have to be made again with what it asks for. To be
+        called when synced; waits as the first `complete` does."""
+        self.data.want(referred(self._store.snapshot()))
+        await self.data.settled()
 
     def relist(self) -> None:
         """List everything now."""

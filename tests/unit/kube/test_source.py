@@ -43,10 +43,16 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(api: Api, access: Access, times: Times = NEVER, scope: Scope | None = None) -> AsyncIterator[Running]:
+async def running(
+    api: Api,
+    access: Access,
+    times: Times = NEVER,
+    scope: Scope | None = None,
+    ready: asyncio.Event | None = None,
+) -> AsyncIterator[Running]:
     store, told = Store(), list[ObjectRef]()
     source = KubeSource(api, access, store, scope, times, told.append)
-    task = asyncio.create_task(source.run())
+    task = asyncio.create_task(source.run(ready))
     try:
         async with asyncio.timeout(20):
             await source.synced()
@@ -306,6 +312,30 @@ async def test_kopf_is_started_again_and_a_watch_of_metadata_goes_on(
         await until(lambda: run.source._hints.starts == 2, "it was started again")
         await put(api, upstream("team", "a"))
         await until(lambda: run.host("a"), "and watches again")
+
+
+async def test_hints_begin_when_they_are_asked_for_and_tell_what_has_changed_before(
+    server: FakeApiServer, api: Api, access: Access
+) -> None:
+    await put(api, upstream("team", "a"))
+    ready = asyncio.Event()
+    async with running(api, access, ready=ready) as run:
+        await put(api, upstream("team", "a", hostname="new.example.com"))
+        assert run.source._hints.starts == 0
+        ready.set()
+        await until(lambda: run.host("a") == "new.example.com", "a change")
+        assert run.source.counts.listings == 1
+
+
+async def test_what_the_first_compile_needs_is_read_before(server: FakeApiServer, api: Api, access: Access) -> None:
+    credentials = [{"name": "key", "secretRef": {"name": "s", "key": "token"}}]
+    await put(api, upstream("team", "a", credentials=credentials))
+    await put(api, secret("team", "s", token="x"))
+    async with running(api, access) as run:
+        await run.source.read_ahead()
+        plan = run.plan()
+        assert plan.references == {ObjectRef("Secret", "team", "s")}
+        assert not await run.source.complete(plan)
 
 
 async def test_what_may_not_be_listed_is_waited_for(server: FakeApiServer, api: Api, access: Access) -> None:
