@@ -39,6 +39,8 @@ from headgate.xds.server import XdsServer
 _log = structlog.stdlib.get_logger("headgate.engine")
 #: How often a Plan is made anew because something that it refers to has been read.
 ROUNDS = 3
+#: Seconds that proxies have to answer before statuses are made: nearly all do, and what is said then is said once.
+ANSWER = 0.05
 #: After looking, the event loop is left to others for this many times as long as that took, and so many seconds at most.
 REST, LONGEST_REST = 3.0, 0.5
 
@@ -138,6 +140,7 @@ class Engine:
             self._wake.clear()
             if self._store.dirty:
                 await self.compile()
+                await self._answered()
             began = time.monotonic()
             await self.look()
             await self._rest(min(REST * (time.monotonic() - began), LONGEST_REST))
@@ -225,6 +228,16 @@ class Engine:
         joined = asyncio.to_thread(statuses, plan, observed, self._statuses, now, self._status_memo)
         self._statuses = await joined
         self._on_outlook(Outlook(plan, answers, self._statuses, reports))
+
+    async def _answered(self) -> None:
+        """Leave the event loop to the proxies that are being told of what was published, until all of them have answered. More to
+        compile ends that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER):
+                while not self._store.dirty and any(self._xds.feedback(key).behind for key in self._published):
+                    self._wake.clear()
+                    await self._anything()
+        self._wake.clear()
 
     async def _rest(self, seconds: float) -> None:
         """Leave the event loop to the proxies, which it serves too: while thousands of resources are being acknowledged, each

@@ -33,6 +33,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.published: dict[str, Resources] = {}
+        #: Proxies that have not answered for all of it.
+        self.behind: tuple[str, ...] = ()
 
     def publish(self, gateway: str, resources: Resources) -> None:
         self.published[gateway] = resources
@@ -41,7 +43,7 @@ class Wire:
         del self.published[gateway]
 
     def feedback(self, gateway: str) -> GatewayFeedback:
-        return GatewayFeedback(gateway, self.published.get(gateway))
+        return GatewayFeedback(gateway, self.published.get(gateway), self.behind, self.behind)
 
 
 class Rig:
@@ -106,6 +108,43 @@ async def test_a_change_is_compiled_published_and_looked_at() -> None:
         await until(lambda: len(rig.outlooks) > seen)
         assert rig.engine.counts.compiles == 1
         assert rig.outlooks[-1].statuses[ref] is rig.outlooks[0].statuses[ref]
+    finally:
+        task.cancel()
+
+
+async def test_what_proxies_answer_soon_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "ANSWER", 60.0)
+    rig = Rig()
+    rig.wire.behind = ("default/default/a",)
+    task = asyncio.create_task(rig.engine.run())
+    try:
+        rig.declare("one")
+        await until(lambda: rig.plans)
+        rig.engine.wake("default/default")  # one has answered, and not for all
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not rig.outlooks
+        rig.wire.behind = ()
+        rig.engine.wake("default/default")
+        await until(lambda: rig.outlooks)
+        assert len(rig.outlooks) == 1
+        rig.wire.behind = ("default/default/a",)
+        rig.declare("two")
+        await until(lambda: len(rig.plans) == 2)
+        rig.declare("three")
+        await until(lambda: len(rig.plans) == 3)  # what is to be compiled does not wait for them
+    finally:
+        task.cancel()
+
+
+async def test_proxies_that_do_not_answer_keep_no_status_from_being_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "ANSWER", 0.01)
+    rig = Rig()
+    rig.wire.behind = ("default/default/a",)
+    task = asyncio.create_task(rig.engine.run())
+    try:
+        rig.declare("one")
+        await until(lambda: rig.outlooks)
     finally:
         task.cancel()
 
