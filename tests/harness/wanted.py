@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from golden.infra.cases import USUAL
 from harness.plans import endpoint, gateway, section, upstream
 from headgate.api.conditions import ConditionStatus, Reason
+from headgate.app.awaiting import Clock
 from headgate.app.objects import Installation, Objects
 from headgate.infra.endpoints import Slice, read_slice
 from headgate.infra.manifest import Manifest
@@ -62,6 +63,8 @@ class World:
         #: What the owners' statuses say in the cluster.
         self.said: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self.writer = Writer()
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self.objects = Objects(
             Installation(USUAL, "headgate-operator.headgate-system.svc.cluster.local:18000"),
             self.uids.get,
@@ -70,6 +73,7 @@ class World:
             recall=lambda owner: self.said.get(owner, ()),
             is_made=lambda owner: self.made is None or owner in self.made,
             on_reports=self._tell,
+            clock=Clock(lambda: self.now, self._later),
             turnover=self._turnover,
         )
         self.objects.attach(self.writer, self.writer)  # type: ignore[arg-type]
@@ -78,6 +82,17 @@ class World:
         if self.uids != self._known:
             self._known, self._turn = dict(self.uids), self._turn + 1
         return self._turn
+
+    def _later(self, seconds: float, do: Callable[[], None]) -> None:
+        self.timers.append((self.now + seconds, do))
+
+    def passes(self, seconds: float) -> None:
+        """Time does."""
+        self.now += seconds
+        due = [do for at, do in self.timers if at <= self.now]
+        self.timers = [each for each in self.timers if each[0] > self.now]
+        for do in due:
+            do()
 
     def _tell(self) -> None:
         self.told += 1

@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 import structlog
 
-from headgate.app.awaiting import Awaiting, Needs
+from headgate.app.awaiting import Awaiting, Clock, Needs
 from headgate.envoy.listener import READY_PATH
 from headgate.infra.endpoints import Slice, answered, upstream_endpoints
 from headgate.infra.fleet import own
@@ -98,6 +98,7 @@ class Objects:
         is_made: Callable[[ObjectRef], bool] = lambda _: False,
         on_reports: Callable[[], None] = lambda: None,
         turnover: Callable[[], int] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._turnover = turnover
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
@@ -110,7 +111,9 @@ class Objects:
         self._failed: set[ObjectRef] = set()
         self._recalled: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
         self._reports: ObjectReports | None = MappingProxyType({})
-        self._awaiting = Awaiting(self._needs, lambda ref: self._outcome(ref) is not None, is_made, self._unready)
+        self._awaiting = Awaiting(
+            self._needs, self._tried, is_made, self._unready, self._settled_now, clock if clock is not None else Clock()
+        )
         self._writer: ObjectWriter | None = None
         self._identities: IdentityWriter | None = None
         self._plan: Plan | None = None
@@ -219,8 +222,9 @@ class Objects:
             elif one.inputs.uid != old.inputs.uid:
                 self._another(owner, one, old)
                 awaiting.learn(owner)
-            # Whoever knows where pods are leads. The others wait for what it finds.
-            elif _own(one) != _own(old) and slices.get(one.inputs.gateway) is not None:
+            # Whoever knows where pods are leads; the others wait for what it finds. Before all is there for the first time, what
+            # changes around an owner counts too: an EndpointSlice of no pods leads nowhere.
+            elif slices.get(one.inputs.gateway) is not None and (_own(one) != _own(old) or not awaiting.made(owner)):
                 self._another(owner, one, old)
             news = awaiting.look(owner) or news
         return news
@@ -240,6 +244,14 @@ class Objects:
         if owner.kind == "IntegrationGateway" and self._identities is not None:
             objects.append(secret_of(owner))
         return Needs(tuple(objects), one.inputs.gateway)
+
+    def _tried(self, ref: ObjectRef) -> bool:
+        return self._outcome(ref) is not None
+
+    def _settled_now(self, owner: ObjectRef) -> None:
+        if self._await(self._made, (owner,)):
+            self._reports = None
+            self._on_reports()
 
     def _unready(self, gateway: ObjectRef) -> bool:
         return any(each.result is ObjectResult.UNREADY for each in self._recalled.get(gateway, ()))

@@ -132,6 +132,10 @@ def _lacking(owner: ObjectRef, report: ObjectReport) -> str:
             return f"no pod of gateway {report.name} is ready any more, so that calls find nobody: {_WHY}"
         case ObjectResult.STARTING:
             return f"no pod of gateway {report.name} is ready yet, so that calls would find nobody: {_WHY}"
+        case ObjectResult.SETTLING if report.kind == PODS:
+            return f"a pod of gateway {report.name} is ready since a moment: nodes are about to hear where it is"
+        case ObjectResult.SETTLING:
+            return f"{report.kind} {owner.namespace}/{report.name} was made a moment ago: nodes are about to hear of it"
         case _ if report.kind == PODS:
             return f"whether a pod of gateway {report.name} is ready is not known yet"
         case _:

@@ -164,6 +164,8 @@ class ObjectResult(StrEnum):
     PENDING = "Pending"
     #: Of a gateway's pods: none has been ready yet, so that nobody would answer.
     STARTING = "Starting"
+    #: It is there, or of a gateway's pods one is ready: nodes are about to hear where that is.
+    SETTLING = "Settling"
     #: Of a gateway's pods: none is ready any more.
     UNREADY = "Unready"
 

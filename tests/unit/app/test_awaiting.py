@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.wanted import World, api, service, slices, with_upstreams, world_of
+from headgate.app.awaiting import SETTLE
 from headgate.kube.objects import Result
 from headgate.model.fleet import ServiceMode
 from headgate.model.plan import Gateway
@@ -30,6 +31,7 @@ def turned(world: World, *addresses: str, ready: bool = True) -> None:
     """The cluster says this of the gateway's pods."""
     world.slices = slices(*addresses, ready=ready)
     world.objects.again()
+    world.passes(SETTLE)
 
 
 def all_of(world: World, gateway: Gateway) -> list[ObjectRef]:
@@ -50,7 +52,7 @@ def test_a_new_upstream_waits_for_its_service_and_for_a_pod() -> None:
     assert world.awaited(A) == [STARTING]
     told = world.told
     turned(world, "10.0.0.1")
-    assert (world.awaited(A), world.awaited(B), world.told) == ([], [SERVICE], told + 1)
+    assert (world.awaited(A), world.awaited(B), world.told) == ([], [SERVICE], told + 2)
     world.came(service("b"))
     assert world.awaited(B) == []
 
@@ -152,10 +154,66 @@ def test_an_upstream_that_wants_another_service_waits_for_that() -> None:
     assert [kind for kind, _ in world.awaited(A)] == ["Service", "EndpointSlice"]
     assert world.awaited(B) == []
     world.came(service("a"), MIRRORED)
+    world.passes(SETTLE)
     assert world.objects.reports() == {}
+    world.objects.heard(A)
     # Pods come and go: nobody waits for that.
     turned(world, "10.0.0.1", "10.0.0.2")
     assert world.objects.reports() == {}
+
+
+def test_an_address_that_leads_nowhere_yet_is_none() -> None:
+    world, edge = new_world()
+    world.uids[A] = "a-uid"
+    edge = with_upstreams(edge, api("a", service_mode=ServiceMode.CLUSTER_IP))
+    world.follow(edge)
+    turned(world)
+    world.came(*all_of(world, edge), service("a"), MIRRORED)
+    assert world.awaited(A) == [STARTING]
+    # The pod is ready, and what leads to it is not yet there.
+    turned(world, "10.0.0.1")
+    assert world.awaited(A) == [("EndpointSlice", "Pending")]
+    world.came(MIRRORED)
+    assert world.awaited(A) == [("Service", "Settling")], "no node need have heard of it"
+    told = world.told
+    world.passes(SETTLE - 0.1)
+    assert world.awaited(A) == [("Service", "Settling")]
+    world.passes(0.2)
+    assert (world.objects.reports(), world.told) == ({}, told + 1)
+
+
+def test_a_pod_counts_when_nodes_have_heard_of_it() -> None:
+    world, edge = new_world("a", "b")
+    world.made = {B}
+    world.follow(edge)
+    turned(world)
+    world.came(*all_of(world, edge), service("a"), service("b"))
+    world.slices = slices("10.0.0.1")
+    world.objects.again()
+    settling = [("Pod", "Settling")]
+    assert (world.awaited(edge.ref), world.awaited(A), world.awaited(B)) == (settling, settling, [])
+    # It is gone once more meanwhile: what is ready after that is new.
+    world.passes(SETTLE - 0.5)
+    world.slices = slices()
+    world.objects.again()
+    assert world.awaited(A) == [STARTING]
+    world.slices = slices("10.0.0.1")
+    world.objects.again()
+    world.passes(1.0)
+    assert world.awaited(A) == settling
+    world.passes(1.0)
+    assert world.objects.reports() == {}
+    # A second pod is nothing new, and one that comes back to a gateway that was in force is believed at once.
+    world.slices = slices("10.0.0.1", "10.0.0.2")
+    world.objects.again()
+    assert world.objects.reports() == {}
+    world.made.add(edge.ref)
+    world.objects.heard(edge.ref)
+    turned(world)
+    assert world.awaited(edge.ref) == [UNREADY]
+    world.slices = slices("10.0.0.1")
+    world.objects.again()
+    assert world.awaited(edge.ref) == []
 
 
 def test_an_upstream_that_comes_to_another_gateway_waits_for_it() -> None:
@@ -163,6 +221,7 @@ def test_an_upstream_that_comes_to_another_gateway_waits_for_it() -> None:
     other = replace(with_upstreams(edge, api("a")), ref=edge.ref._replace(name="other"))
     world.uids[other.ref] = "other-uid"
     world.follow(with_upstreams(edge, api("b")), other)
+    world.passes(SETTLE)
     assert world.awaited(A) == [SERVICE]
     assert world.awaited(other.ref) != []
     assert (world.awaited(B), world.awaited(edge.ref)) == ([], [])
@@ -176,6 +235,7 @@ def test_what_changes_around_an_upstream_is_not_waited_for() -> None:
     edge = with_upstreams(edge, api("a", service_mode=ServiceMode.CLUSTER_IP), api("b"))
     world.follow(edge)
     world.came(service("a"), MIRRORED)
+    world.objects.heard(A)
     before = world.writer.objects[service("a")]
     listener = replace(edge.listener, port=edge.listener.port + 1)
     world.follow(replace(edge, listener=listener), generation=2)

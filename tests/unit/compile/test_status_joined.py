@@ -103,6 +103,16 @@ def test_an_object_of_a_gateway_that_is_refused_is_told_though_no_proxy_can_come
             ("False", "Pending"),
             "shop/edge is ready is not known yet",
         ),
+        (
+            (report(PODS, "shop/edge", ObjectResult.SETTLING),),
+            ("False", "Pending"),
+            "shop/edge is ready since a moment",
+        ),
+        (
+            (report("Service", "billing", ObjectResult.SETTLING),),
+            ("False", "Pending"),
+            "Service shop/billing was made a moment ago",
+        ),
         ((report(PODS, "shop/edge", ObjectResult.UNREADY),), ("False", "NoPodReady"), "is ready any more"),
     ],
 )
