@@ -30,13 +30,14 @@ test: lint types layers test-all ## Everything that must be green: style, types,
 .PHONY: test-all
 test-all: setup parts kubernetes ## All tests but those marked slow: with coverage, then those that measure, then a cluster's
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not serial and not cluster" -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -m "not serial" --ignore=tests/cluster --ignore=tests/property -n 2 --dist loadfile
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
 	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	@# One worker has the cluster, each an API server. Needs root; without it is skipped, but not under CI=true.
-	$(PYTEST) -m "cluster and not slow" -n 2 --dist loadfile
+	@# On a cluster most of the time is spent waiting, so there are three workers, and the properties, which only compute: measured
+	@# they would take twice as long. The cluster needs root; without it its tests are skipped, but not under CI=true.
+	$(PYTEST) -m "not serial and not slow" -n 3 --dist loadfile tests/cluster tests/property
 
 .PHONY: test-unit test-property test-golden test-envoy test-clients
 test-unit: setup ## Quick tests of single parts
