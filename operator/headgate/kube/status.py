@@ -4,6 +4,9 @@ Wanted statuses come from the engine on every replica (`want`); only the one tha
 is known from the source, so that a status that somebody else changed is written again, and a new leader writes no more than
 what is wrong. One write per object at a time: what changes meanwhile is in the next one.
 
+That something is on its way is written after a while only, where nothing better stands there: as a rule it is in force by then,
+and one write was enough for it.
+
 Where the cluster's CRDs are older than this operator, the fields that they do not have are left out, and the rest is written.
 """
 
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from headgate.api.conditions import ConditionStatus, ConditionType, Reason
 from headgate.compile.status import Status
 from headgate.kube.client import Api, ApiProblem, Refused
 from headgate.kube.counts import WriteCounts
@@ -35,6 +39,9 @@ HOPELESS = 60.0
 UPGRADED = 600.0
 #: Writes at the same time.
 WRITERS = 8
+#: Seconds until it is written that something is on its way; for each other that is, so much more, since all take their time; and
+#: at most.
+ON_ITS_WAY, EACH_OTHER, LONGEST = 5.0, 0.01, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class StatusWriter:
         self._wanted: Mapping[ObjectRef, Status] = {}
         self._written: dict[ObjectRef, _Written] = {}
         self._paces: dict[ObjectRef, Pace] = {}
+        #: What is on its way, since when.
+        self._since: dict[ObjectRef, float] = {}
         #: By kind, what the CRD does not have.
         self._undeclared: dict[str, frozenset[Path]] = {}
         self._work: Work[ObjectRef] = Work()
@@ -68,6 +77,7 @@ class StatusWriter:
             else:
                 self._written.pop(ref, None)
                 self._paces.pop(ref, None)
+                self._since.pop(ref, None)
 
     def said(self, ref: ObjectRef) -> None:
         """An object's status is another one in the cluster than it was."""
@@ -88,12 +98,15 @@ class StatusWriter:
 
         self._undeclared.clear()
         self._written.clear()  # another replica may have written meanwhile
+        self._since.clear()
         await self._work.run(write, WRITERS, first=self._wanted)
 
     async def _bring(self, ref: ObjectRef, leadership: Leadership) -> float | None:
         status, there = self._wanted.get(ref), self._seen(ref)
         if status is None or there is None:
             return None
+        if (wait := self._wait(ref, status, there)) > 0:
+            return wait
         content = status.document.model_dump(mode="json", by_alias=True, exclude_none=True)
         left_out = self._undeclared.get(ref.kind, frozenset())
         content = without(content, left_out)
@@ -126,6 +139,15 @@ class StatusWriter:
         self._written[ref] = _Written(there.uid, wanted.exact, said(answer.get("status") or {}).exact)
         return None
 
+    def _wait(self, ref: ObjectRef, status: Status, there: Seen) -> float:
+        """How many seconds this one may take to become another, before it is written."""
+        if there.made or not _on_its_way(status):
+            self._since.pop(ref, None)
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        patience = min(ON_ITS_WAY + EACH_OTHER * len(self._since), LONGEST)
+        return self._since.setdefault(ref, now) + patience - now
+
     def _failed(self, ref: ObjectRef, problem: ApiProblem, left_out: frozenset[Path]) -> float | None:
         if isinstance(problem, Refused) and problem.status == _NOT_FOUND:
             return None
@@ -155,3 +177,9 @@ class StatusWriter:
         for ref in self._wanted:
             if ref.kind == kind:
                 self._work.add(ref)
+
+
+def _on_its_way(status: Status) -> bool:
+    """Whether there is nothing to tell but that it is not in force yet."""
+    found = next((each for each in status.document.conditions if each.type == ConditionType.READY), None)
+    return found is not None and (found.status, found.reason) == (ConditionStatus.FALSE.value, Reason.PENDING.value)

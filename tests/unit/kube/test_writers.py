@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from fakes.apiserver import FakeApiServer
 from harness.kube import put, until, upstream
+from headgate.api.conditions import Condition
 from headgate.api.status import UpstreamStatus
 from headgate.compile.status import Status
+from headgate.kube import status as module
 from headgate.kube.children import LABEL
 from headgate.kube.client import Api, Document
 from headgate.kube.elector import Leadership
@@ -107,6 +109,46 @@ async def test_statuses_that_differ_are_written(server: FakeApiServer, api: Api,
     async with leading(successor):
         await successor.idle()
     assert successor.counts.writes == 0
+
+
+def said(ready: Literal["True", "False"], reason: str, generation: int = 1) -> Status:
+    conditions = tuple(
+        Condition(type=kind, status=ready, reason=reason, observed_generation=generation)
+        for kind in ("Programmed", "Ready")
+    )
+    return Status(UpstreamStatus(observed_generation=generation, conditions=conditions))
+
+
+async def test_what_is_on_its_way_is_written_once_it_has_come_or_takes_long(
+    server: FakeApiServer, api: Api, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("quick", "slow", "made", "wrong"):
+        await put(api, upstream("team", name))
+    writer, refs = StatusWriter(api, cluster.seen), {name: ref(name) for name in ("quick", "slow", "made", "wrong")}
+
+    def reasons(name: str) -> str:
+        document = cluster.document(refs[name])
+        assert document is not None
+        return "/".join(each["reason"] for each in document.get("status", {}).get("conditions", ())[1:])
+
+    pending = dict.fromkeys([refs["quick"], refs["slow"]], said("False", "Pending"))
+    others = {refs["made"]: said("True", "Ready"), refs["wrong"]: said("False", "SecretNotFound")}
+    writer.want({**pending, **others})
+    async with leading(writer):
+        await until(lambda: writer.counts.writes == 2, "what is no matter of time")
+        await writer.idle()
+        assert [reasons(name) for name in ("quick", "slow", "made", "wrong")] == ["", "", "Ready", "SecretNotFound"]
+        # It was in force, as it is declared now: that it is not any more is told at once.
+        writer.want({**pending, **others, refs["made"]: said("False", "Pending")})
+        await until(lambda: reasons("made") == "Pending", "it is told")
+        monkeypatch.setattr(module, "ON_ITS_WAY", 0.3)
+        writer.want({refs["quick"]: said("True", "Ready"), refs["slow"]: said("False", "Pending"), **others})
+        await until(lambda: reasons("quick") == "Ready", "it has come")
+        await until(lambda: reasons("slow") == "Pending", "it takes long")
+        before = writer.counts.writes
+        longer = Status(said("False", "Pending").document.model_copy(update={"host": "known by now"}))
+        writer.want({refs["slow"]: longer})
+        await until(lambda: writer.counts.writes == before + 1, "what more there is to tell of that comes at once")
 
 
 async def test_statuses_that_are_refused(server: FakeApiServer, api: Api, cluster: Cluster) -> None:
