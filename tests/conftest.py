@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
@@ -18,8 +18,8 @@ ON_A_CLUSTER = {
     *("test_anywhere", "test_apply_to_traffic", "test_check", "test_cluster"),
     *("test_healing", "test_helm", "test_pods", "test_ready_means_served", "test_scaling"),
 }
-#: Seconds for a test that may have to start an API server first.
-_WITH_A_CLUSTER = 400
+#: Seconds for a test that may have to start an API server first, and for one that tries many examples.
+_WITH_A_CLUSTER, _OF_MANY = 400, 600
 
 # The machine may be busy, so time is no reason to fail; under CI every run tries the same examples.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,13 +40,13 @@ def update_golden(pytestconfig: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Time for a cluster's start; and no test uses the whole one that would be handed to another worker than the rest."""
+    """Time for a cluster's start, or for many examples. And none uses the whole cluster that would go to another worker."""
     for item in items:
-        if not item.get_closest_marker("cluster"):
-            continue
-        if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(_WITH_A_CLUSTER))
-        shares = "cluster" in getattr(item, "fixturenames", ())
+        on_kubernetes = item.get_closest_marker("cluster") is not None
+        many = is_hypothesis_test(getattr(item, "obj", None))
+        if (on_kubernetes or many) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_OF_MANY if many else _WITH_A_CLUSTER))
+        shares = on_kubernetes and "cluster" in getattr(item, "fixturenames", ())
         assert not shares or item.path.stem in ON_A_CLUSTER, f"{item.path.name} belongs into conftest.ON_A_CLUSTER"
 
 
