@@ -103,6 +103,7 @@ def test_flux_waits_for_all_that_is_not_in_force(documents: list[Document]) -> N
         ("Unknown", "ReplicaUnreachable", "Progressing"),
         ("False", "RejectedByProxy", "Degraded"),
         ("False", "ServiceNameTaken", "Degraded"),
+        ("False", "NoPodReady", "Degraded"),
     ],
 )
 def test_proxies_that_have_yet_to_take_it_are_progress(ready: Document, status: str, reason: str, health: str) -> None:
