@@ -18,7 +18,7 @@ is known), nothing is wanted and nothing removed. One event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,7 @@ from headgate.envoy.listener import READY_PATH
 from headgate.infra.endpoints import Slice, answered, upstream_endpoints
 from headgate.infra.fleet import own
 from headgate.infra.gateway import KINDS as GATEWAY_KINDS
-from headgate.infra.gateway import gateway_objects
+from headgate.infra.gateway import gateway_objects, same_objects
 from headgate.infra.manifest import Manifest
 from headgate.infra.settings import IDENTITY_DIRECTORY, GatewayInputs, InfraSettings
 from headgate.infra.upstream import upstream_service
@@ -349,8 +349,13 @@ class Objects:
         floor = self._floor(gateway.key)
         verdict = self._plan.verdicts.get(gateway.ref) if self._plan is not None else None
         inputs = _Inputs(uid, gateway.ref, (verdict.generation if verdict is not None else 0,), (floor, gateway))
-        if before is not None and before.inputs.around[-1] is gateway and before.inputs == inputs:
-            return before
+        if before is not None:
+            known, (floor_then, then) = before.inputs, before.inputs.around
+            if (known.uid, known.own, floor_then) == (uid, inputs.own, floor) and isinstance(then, Gateway):
+                if then is gateway:
+                    return before
+                if before.whole and same_objects(then, gateway):
+                    return replace(before, inputs=inputs)
         return _new(gateway.ref, inputs, partial(self._of_gateway, gateway, uid, floor), before)
 
     def _of_gateway(self, gateway: Gateway, uid: str, floor: int | None) -> tuple[Manifest, ...]:

@@ -9,7 +9,8 @@ from headgate.infra.manifest import Manifest, Owner
 from headgate.infra.network import network_policy, service
 from headgate.infra.scaling import autoscaler, disruption_budget
 from headgate.infra.settings import GatewayInputs, InfraSettings
-from headgate.model.plan import Gateway
+from headgate.model.overlay import differing, same_keys
+from headgate.model.plan import Gateway, Upstream
 
 #: The kinds that a gateway's objects may be of. One of them that has our labels and is not among the objects any more is
 #: to be removed; but for the Secret, which is left as it is where no identity is handed in.
@@ -38,3 +39,18 @@ def gateway_objects(gateway: Gateway, inputs: GatewayInputs, settings: InfraSett
         found.append(autoscaler(owner, settings.scaling, inputs.min_replicas))
     found.append(deployment(owner, gateway, inputs, settings))
     return tuple(found)
+
+
+def same_objects(one: Gateway, other: Gateway) -> bool:
+    """Whether `gateway_objects` makes the same of both, as after an edit inside of an upstream: of those it is looked at the
+    namespaces, and at the networks that may be called."""
+    if (one.ref, one.listener, one.fleet) != (other.ref, other.listener, other.fleet):
+        return False
+    return same_keys(one.upstreams, other.upstreams) and all(
+        _networks(one.upstreams[key]) == _networks(other.upstreams[key])
+        for key in differing(one.upstreams, other.upstreams)
+    )
+
+
+def _networks(upstream: Upstream) -> set[tuple[str, ...]]:
+    return {section.allowed_cidrs for section in upstream.sections}
