@@ -250,6 +250,7 @@ def test_check_before_an_installation(asked: Asked) -> None:
     assert "✘ you may not create customresourcedefinitions.apiextensions.k8s.io" in done.stdout
 
 
+@pytest.mark.slow
 def test_check_of_nothing(asked: Asked, tmp_path: Path) -> None:
     config = json.loads(asked.admin.read_text("utf-8"))
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"

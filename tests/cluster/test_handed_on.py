@@ -104,6 +104,7 @@ async def recorded(server: ApiServer, namespace: str) -> AsyncIterator[dict[str,
             await asyncio.wait([task])
 
 
+@pytest.mark.slow
 async def test_what_could_not_be_made_is_said_without_a_break(
     api_server: ApiServer, objects: Objects, directory: Path
 ) -> None:

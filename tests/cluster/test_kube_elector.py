@@ -134,6 +134,7 @@ async def test_a_killed_leader_is_followed_within_15_seconds(candidates: Candida
     assert candidates.terms() == [leader, other]
 
 
+@pytest.mark.slow
 async def test_a_frozen_leader_wakes_up_as_a_follower(candidates: Candidates) -> None:
     leader, other = await first(candidates)
     candidates.processes[leader].send_signal(signal.SIGSTOP)
@@ -163,6 +164,7 @@ async def test_a_leader_that_is_told_to_end_gives_the_lease_back(api: Api, candi
     assert found["spec"]["leaseTransitions"] >= 1
 
 
+@pytest.mark.slow
 async def test_an_unreachable_api_server_ends_leadership_before_a_rival_may_lead(
     api_server: ApiServer, api: Api, tmp_path: Path
 ) -> None:

@@ -405,6 +405,7 @@ async def test_namespaces_of_a_scope_and_secrets_of_another(api_server: ApiServe
     await api.delete(NAMESPACES, None, other)
 
 
+@pytest.mark.slow
 async def test_a_thousand_objects(api_server: ApiServer, api: Api, namespace: str) -> None:
     count = 1000
     slots = asyncio.Semaphore(16)

@@ -236,6 +236,7 @@ async def test_writing_ends_with_the_right_to_write(api_server: ApiServer, api: 
     assert (await read(api, ref))["status"] == UNSEEN
 
 
+@pytest.mark.slow
 async def test_a_thousand_statuses(api_server: ApiServer, api: Api, namespace: str) -> None:
     count = 1000
     slots = asyncio.Semaphore(16)

@@ -72,7 +72,7 @@ class Stage:
         name = f"{self.objects.namespace}\tbilling\t{revision}-"
         async with asyncio.timeout(20):
             while not any(name in each for each in await self.shards()):  # noqa: ASYNC110 - kubectl tells no events
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.3)
 
     async def shards(self) -> list[str]:
         """What they hold. Junk, which is there until something of its place is kept again, holds nothing."""
@@ -132,6 +132,7 @@ async def test_a_bad_edit_while_no_operator_runs(stage: Stage) -> None:
             assert "the version before it stays in force" in await stage.refused()
 
 
+@pytest.mark.slow
 async def test_junk_among_them_costs_what_it_stood_for_and_no_more(stage: Stage) -> None:
     with stage.replica() as operator:
         await operator.ready()
@@ -161,6 +162,7 @@ async def test_junk_among_them_costs_what_it_stood_for_and_no_more(stage: Stage)
             await stage.kept("3")
 
 
+@pytest.mark.slow
 async def test_two_replicas_one_after_the_other(stage: Stage) -> None:
     first, second = stage.replica(), stage.replica(name="two")
     first.others, second.others = (second,), (first,)
@@ -207,7 +209,7 @@ async def test_a_secret_that_is_gone_hurts_those_that_use_it_and_no_others(stage
             await stage.objects.comes_to("billing", "Programmed", lambda found: "nothing of it is in force" in found[2])
             async with asyncio.timeout(20):
                 while (answer := await stage.call())[0] == 200:  # noqa: ASYNC110 - Envoy tells no events
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.3)
             print("after a restart without its Secret, a call is answered with", answer)
             assert answer[0] == 404
             assert await stage.call("other") == (200, "none")

@@ -43,11 +43,12 @@ async def eventually(what: str, holds: Callable[[], Awaitable[bool]], patience: 
     try:
         async with asyncio.timeout(patience):
             while not await holds():  # noqa: ASYNC110 - kubectl tells no events
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.3)
     except TimeoutError:
         raise AssertionError(f"not within {patience} s: {what}") from None
 
 
+@pytest.mark.slow
 async def test_a_verdict_is_told_and_handed_on(
     api_server: ApiServer, objects: Objects, directory: Path, provider: Provider
 ) -> None:

@@ -142,7 +142,7 @@ class Two:
         began = time.monotonic()
         while (found := await self.programmed())[:2] != (status, reason):
             assert time.monotonic() - began < patience, f"{found}\n{self.logs()}"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
         return found[2]
 
     def logs(self) -> str:

@@ -174,7 +174,7 @@ class Objects:
         try:
             async with asyncio.timeout(patience):
                 while not wanted(found := await self.condition(name, kind)):  # noqa: ASYNC110 - kubectl tells no events
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.3)
         except TimeoutError:
             raise AssertionError(f"{kind} of {name} is {found} after {patience} s") from None
         return found[2]

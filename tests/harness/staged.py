@@ -87,7 +87,7 @@ class Stage:
         try:
             async with asyncio.timeout(patience):
                 while not await wanted():  # noqa: ASYNC110 - kubectl tells no events
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.3)
         except TimeoutError:
             raise AssertionError(f"not within {patience} s: {what}\n{self.log[-6000:]}") from None
 
