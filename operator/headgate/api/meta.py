@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
 
-from headgate.api.base import API_VERSION, Model
+from headgate.api.base import API_VERSION, SHARING, Model
 from headgate.api.types import Label, ObjectName
 
 
@@ -85,4 +85,4 @@ class Kind(Model):
 
         Unlike `model_validate` it hears only the names that the CRD has (`basePath`), never Python's (`base_path`).
         """
-        return cls.model_validate(dict(document), by_alias=True, by_name=False)
+        return cls.model_validate(dict(document), by_alias=True, by_name=False, context=SHARING)

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from headgate.api.attachment import PolicySpec
 from headgate.model.refs import ObjectRef
+from headgate.model.shared import shared
 
 S = TypeVar("S", bound=PolicySpec)
 
@@ -87,4 +88,4 @@ class Attached:
     @property
     def stamp(self) -> tuple[object, ...]:
         """Equal when all of it is."""
-        return tuple(on.stamp for near in self.near.values() for on in (near.upstream, near.gateway))
+        return shared(tuple(on.stamp for near in self.near.values() for on in (near.upstream, near.gateway)))

@@ -13,6 +13,7 @@ from headgate.api.conditions import ConditionStatus, Reason
 from headgate.api.types import millis
 from headgate.model.plan import Millis
 from headgate.model.refs import ObjectRef
+from headgate.model.shared import shared
 from headgate.model.verdict import Finding, Judgement, Path
 
 #: Characters that a condition's message may have, with room for what is added to it.
@@ -79,7 +80,7 @@ def spell_duration(value: Millis) -> str:
 def judge(findings: Sequence[Finding], good: Reason) -> Judgement:
     """True with `good` where nothing was found, else False with the first reason and all messages."""
     if not findings:
-        return Judgement(ConditionStatus.TRUE, good)
+        return shared(Judgement(ConditionStatus.TRUE, good))
     message = "; ".join(str(each) for each in dict.fromkeys(findings))
     if len(message) > MESSAGE_MAX:
         message = f"{message[: MESSAGE_MAX - 3]}..."

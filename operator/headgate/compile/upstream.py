@@ -31,6 +31,7 @@ from headgate.model.fleet import ServiceMode
 from headgate.model.plan import Upstream
 from headgate.model.refs import ObjectRef
 from headgate.model.sentences import meant
+from headgate.model.shared import shared
 from headgate.model.snapshot import DataEntry, Settings
 from headgate.model.verdict import Finding, PolicyUse
 from headgate.providers.generic import GENERIC
@@ -125,9 +126,9 @@ def _result(context: Context, draft: Draft, provider: str) -> Compiled:
         misfits=tuple(draft.misfits),
         policies=_uses(context, draft),
         credentials=tuple(each for _, each in sorted(draft.credentials.items(), key=lambda item: item[0])),
-        used=frozenset(draft.used),
+        used=tuple(sorted(draft.used)),
         outdated=frozenset(draft.outdated) if draft.outdated else _NONE,
-        sections=tuple(sorted(draft.sections)),
+        sections=shared(tuple(sorted(draft.sections))),
         provider=provider,
         host=draft.endpoints[0].hostname if draft.endpoints else "",
     )
@@ -150,7 +151,7 @@ def _upstream(context: Context, draft: Draft) -> Upstream:
     return Upstream(
         ref=context.ref,
         sections=tuple(draft.freeze(context, section) for _, section in sorted(draft.sections.items())),
-        routes=draft.routes,
+        routes=shared(draft.routes),
         authorities=draft.authorities,
         probe=draft.probe,
         service_mode=ServiceMode(context.spec.service_mode or ServiceMode.EXTERNAL_NAME),
@@ -169,4 +170,4 @@ def _uses(context: Context, draft: Draft) -> tuple[PolicyUse, ...]:
             uses.append(PolicyUse(policy))
         else:
             uses.extend(PolicyUse(policy, name) for name in names)
-    return tuple(uses)
+    return shared(tuple(uses))

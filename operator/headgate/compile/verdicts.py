@@ -112,7 +112,7 @@ def good(
     for outcome in outcomes.values():
         version = outcome.in_force
         if version is not None:
-            used |= version.used
+            used.update(version.used)
             outdated |= version.outdated
             if version is outcome.current:
                 found[outcome.declared.ref] = outcome.declared.revision
