@@ -10,6 +10,7 @@ from headgate.api.probe import Probe as ProbeSpec
 from headgate.compile import defaults
 from headgate.compile.draft import Context, Draft
 from headgate.compile.origins import Layer, Noted, nearest, settled
+from headgate.model import regex
 from headgate.model.answers import StatusRange
 from headgate.model.matches import PathKind, PathMatch, RequestMatch
 from headgate.model.plan import Probe, Route
@@ -103,4 +104,5 @@ def _on(match: PathMatch, path: str) -> bool:
         case PathKind.REGEX:
             import re2
 
-            return re2.fullmatch(match.value, path) is not None
+            # One that can't be read is told where it stands, and leads nowhere.
+            return not regex.problem(match.value) and re2.fullmatch(match.value, path) is not None

@@ -97,6 +97,14 @@ def test_expressions_are_those_of_re2(pattern: str, taken: bool) -> None:
         assert "is no regular expression that RE2 takes" in words or "is too large for the proxies" in words
 
 
+def test_an_expression_that_cannot_be_read_leads_no_probe_anywhere() -> None:
+    sections = "[{name: own, matches: [{pathRegex: '(?=x)'}]}]"
+    world = World(upstream("api", f"{{hostname: api.example, probe: {{path: /up}}, sections: {sections}}}"))
+    world.compile()
+    found = world.verdict("UpstreamService", "api").accepted
+    assert (found.reason, "RE2" in found.message) == (Reason.INVALID_REGEX, True)
+
+
 def test_the_most_specific_match_wins_whatever_the_order() -> None:
     sections = [
         "{name: a, matches: [{pathPrefix: /v1}]}",
