@@ -23,9 +23,8 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-import structlog
-
 from headgate.app.awaiting import Awaiting, Clock, Needs
+from headgate.app.making import Inputs, Made, made_of, purpose, wants_the_same
 from headgate.envoy.listener import READY_PATH
 from headgate.infra.endpoints import Slice, answered, upstream_endpoints
 from headgate.infra.fleet import own
@@ -44,7 +43,6 @@ from headgate.model.refs import ObjectRef
 from headgate.model.verdict import Plan
 from headgate.xds.bootstrap import NodeBootstrap, render
 
-_log = structlog.stdlib.get_logger("headgate.operator")
 #: What an ObjectWriter is to write. Secrets are not among them: identities have a writer of their own, and nothing that is not
 #: wanted at some moment may take one away.
 KINDS = (*(kind for kind in GATEWAY_KINDS if kind != "Secret"), "EndpointSlice")
@@ -59,26 +57,6 @@ class Installation:
 
     infra: InfraSettings
     xds: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What manifests are made of: compared by identity first, which is what most of it is. `own`: where that is another, the
-    owner wants something else; the rest changes around it. `gateway`: to which calls go."""
-
-    uid: str
-    gateway: ObjectRef
-    own: tuple[object, ...]
-    around: tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What was made, and what went into it. `whole`: it is all that is wanted, and not what a bug has left."""
-
-    inputs: _Inputs
-    manifests: tuple[Manifest, ...]
-    whole: bool = True
 
 
 class Objects:
@@ -103,7 +81,7 @@ class Objects:
         self._turnover = turnover
         self._installation, self._uid, self._floor, self._on_reports = installation, uid, floor, on_reports
         self._endpoints, self._recall = endpoints, recall
-        self._made: dict[ObjectRef, _Made] = {}
+        self._made: dict[ObjectRef, Made] = {}
         self._seen: dict[ObjectRef, tuple[object, ...]] = {}
         self._owners: dict[ObjectRef, ObjectRef] = {}
         self._clashes: dict[ObjectRef, tuple[ObjectReport, ...]] = {}
@@ -148,7 +126,7 @@ class Objects:
         if self._seen.get(gateway.ref) != self._look(gateway):
             return False
         made = self._gateway(gateway, known.inputs.uid, known)
-        if not _wants_the_same(made, known):
+        if not wants_the_same(made, known):
             return False
         self._made[gateway.ref] = made
         slices = self._endpoints(gateway.ref)
@@ -194,7 +172,7 @@ class Objects:
             self._identities.want(gateways)
         self._look_around(before, clashes.keys() ^ self._clashes.keys())
 
-    def _look_around(self, before: Mapping[ObjectRef, _Made], moved: Collection[ObjectRef]) -> None:
+    def _look_around(self, before: Mapping[ObjectRef, Made], moved: Collection[ObjectRef]) -> None:
         """What there is to report has changed with what is wanted. `moved`: who got a name, or lost it."""
         made = self._made
         gone = {ref for ref in self._failed if self._owner(ref) is None}
@@ -207,7 +185,7 @@ class Objects:
         if self._await(before, moved):
             self._reports = None
 
-    def _await(self, before: Mapping[ObjectRef, _Made], moved: Collection[ObjectRef]) -> bool:
+    def _await(self, before: Mapping[ObjectRef, Made], moved: Collection[ObjectRef]) -> bool:
         """Look at the owners of which anything is another now; whether one of them waits for something else."""
         awaiting, gateways = self._awaiting, [ref for ref in self._made if ref.kind == "IntegrationGateway"]
         slices = {ref: self._endpoints(ref) for ref in gateways}
@@ -224,12 +202,14 @@ class Objects:
                 awaiting.learn(owner)
             # Whoever knows where pods are leads; the others wait for what it finds. Before all is there for the first time, what
             # changes around an owner counts too: an EndpointSlice of no pods leads nowhere.
-            elif slices.get(one.inputs.gateway) is not None and (_own(one) != _own(old) or not awaiting.made(owner)):
+            elif slices.get(one.inputs.gateway) is not None and (
+                purpose(one) != purpose(old) or not awaiting.made(owner)
+            ):
                 self._another(owner, one, old)
             news = awaiting.look(owner) or news
         return news
 
-    def _another(self, owner: ObjectRef, one: _Made, old: _Made) -> None:
+    def _another(self, owner: ObjectRef, one: Made, old: Made) -> None:
         """It wants something else: what came of other manifests counts no more."""
         self._awaiting.anew(owner)
         kept = set(map(id, old.manifests))
@@ -256,7 +236,7 @@ class Objects:
     def _unready(self, gateway: ObjectRef) -> bool:
         return any(each.result is ObjectResult.UNREADY for each in self._recalled.get(gateway, ()))
 
-    def _shared_out(self, made: Mapping[ObjectRef, _Made]) -> Mapping[ObjectRef, Manifest]:
+    def _shared_out(self, made: Mapping[ObjectRef, Made]) -> Mapping[ObjectRef, Manifest]:
         """Each name to the first one who wants it."""
         wanted: dict[ObjectRef, Manifest] = {}
         owners: dict[ObjectRef, ObjectRef] = {}
@@ -345,10 +325,10 @@ class Objects:
             return self._owners.get(ref)
         return None if self._identities is None else self._identities.gateway_of(ref)
 
-    def _gateway(self, gateway: Gateway, uid: str, before: _Made | None) -> _Made:
+    def _gateway(self, gateway: Gateway, uid: str, before: Made | None) -> Made:
         floor = self._floor(gateway.key)
         verdict = self._plan.verdicts.get(gateway.ref) if self._plan is not None else None
-        inputs = _Inputs(uid, gateway.ref, (verdict.generation if verdict is not None else 0,), (floor, gateway))
+        inputs = Inputs(uid, gateway.ref, (verdict.generation if verdict is not None else 0,), (floor, gateway))
         if before is not None:
             known, (floor_then, then) = before.inputs, before.inputs.around
             if (known.uid, known.own, floor_then) == (uid, inputs.own, floor) and isinstance(then, Gateway):
@@ -356,7 +336,7 @@ class Objects:
                     return before
                 if before.whole and same_objects(then, gateway):
                     return replace(before, inputs=inputs)
-        return _new(gateway.ref, inputs, partial(self._of_gateway, gateway, uid, floor), before)
+        return made_of(gateway.ref, inputs, partial(self._of_gateway, gateway, uid, floor), before)
 
     def _of_gateway(self, gateway: Gateway, uid: str, floor: int | None) -> tuple[Manifest, ...]:
         infra = self._installation.infra
@@ -370,43 +350,17 @@ class Objects:
         return gateway_objects(gateway, GatewayInputs(uid, render(node), READY_PATH, min_replicas=floor), infra)
 
     def _upstream(
-        self, upstream: Upstream, gateway: Gateway, uid: str, slices: tuple[Slice, ...] | None, before: _Made | None
-    ) -> _Made:
+        self, upstream: Upstream, gateway: Gateway, uid: str, slices: tuple[Slice, ...] | None, before: Made | None
+    ) -> Made:
         there = (slices or ()) if upstream.service_mode is ServiceMode.CLUSTER_IP else ()
         own = (upstream.service_mode, self._uid(gateway.ref))
-        inputs = _Inputs(uid, gateway.ref, own, (gateway.listener, there))
+        inputs = Inputs(uid, gateway.ref, own, (gateway.listener, there))
         if before is not None and before.inputs == inputs:
             return before
-        return _new(upstream.ref, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
+        return made_of(upstream.ref, inputs, partial(self._of_upstream, upstream, gateway, uid, there), before)
 
     def _of_upstream(
         self, upstream: Upstream, gateway: Gateway, uid: str, there: tuple[Slice, ...]
     ) -> tuple[Manifest, ...]:
         service = upstream_service(upstream, uid, gateway, self._installation.infra)
         return () if service is None else (service, *upstream_endpoints(upstream.ref, uid, gateway.ref, there))
-
-
-def _new(
-    owner: ObjectRef,
-    inputs: _Inputs,
-    make: Callable[[], tuple[Manifest, ...]],
-    before: _Made | None,
-) -> _Made:
-    """Manifests of the same content stay the same objects."""
-    try:
-        manifests = make()
-    except Exception:  # noqa: BLE001 - a bug costs one owner, not all of them
-        _log.exception("objects.not_made", ref=owner)
-        return _Made(inputs, before.manifests if before is not None else (), whole=False)
-    known = {} if before is None else {each: each for each in before.manifests}
-    return _Made(inputs, tuple(known.get(each, each) for each in manifests))
-
-
-def _own(one: _Made) -> tuple[object, ...]:
-    """Where that is another, its owner wants something else."""
-    return one.inputs.gateway, *one.inputs.own
-
-
-def _wants_the_same(one: _Made, other: _Made) -> bool:
-    """Whether two have the very same manifests."""
-    return one.whole == other.whole and list(map(id, one.manifests)) == list(map(id, other.manifests))
