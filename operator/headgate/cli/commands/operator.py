@@ -149,33 +149,37 @@ def operator(
     ] = LogLevel.INFO,
 ) -> None:
     """Serve what a Kubernetes cluster declares, and write back how it is doing."""
-    from headgate.cli.fleets import FleetArguments
-    from headgate.cli.operating import operator as command
+    from headgate.cli.leaving import without
 
-    command(
-        kubeconfig,
-        context,
-        namespace,
-        secrets_namespace,
-        xds_address,
-        lease_namespace,
-        str(log_level),
-        fleet=FleetArguments(
-            namespace=operator_namespace,
-            service=xds_service,
-            labels=operator_label,
-            ca_secret=ca_secret,
-            cluster_domain=cluster_domain,
-            image=gateway_image,
-            cpu=gateway_cpu,
-            memory=gateway_memory,
-            replicas=gateway_replicas,
-            pull_secrets=pull_secret,
-            run_as_user=run_as_user,
-            network_policies=network_policies,
-        ),
-        relist=relist,
-        probes=not no_probes,
-        health_address=health_address,
-        replicas=replica,
-    )
+    # What httpx has them for is its command line, and structlog colours.
+    with without("rich", "click", "pygments"):
+        from headgate.cli.fleets import FleetArguments
+        from headgate.cli.operating import operator as command
+
+        command(
+            kubeconfig,
+            context,
+            namespace,
+            secrets_namespace,
+            xds_address,
+            lease_namespace,
+            str(log_level),
+            fleet=FleetArguments(
+                namespace=operator_namespace,
+                service=xds_service,
+                labels=operator_label,
+                ca_secret=ca_secret,
+                cluster_domain=cluster_domain,
+                image=gateway_image,
+                cpu=gateway_cpu,
+                memory=gateway_memory,
+                replicas=gateway_replicas,
+                pull_secrets=pull_secret,
+                run_as_user=run_as_user,
+                network_policies=network_policies,
+            ),
+            relist=relist,
+            probes=not no_probes,
+            health_address=health_address,
+            replicas=replica,
+        )
