@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,20 +32,6 @@ _SUFFIX: Final = "-headgate"
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """One object to be applied. Compared by content; the content shows nowhere, since it may be a Secret's."""
-
-    ref: ObjectRef
-    #: Canonical JSON.
-    text: str = field(repr=False)
-
-    def document(self) -> Document:
-        """A fresh copy to send."""
-        found: Document = json.loads(self.text)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
 class Owner:
     """One of our objects, in whose namespace and with whose life its children live."""
 
@@ -54,7 +41,24 @@ class Owner:
     def reference(self) -> Document:
         """`blockOwnerDeletion` stays away: it needs a permission on the owner's finalizers, and nothing is won by it."""
         kind, _, name = self.ref
-        return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "name": name, "uid": self.uid, "controller": True}
+        return {"apiVersion": f"{GROUP}/{VERSION}", "controller": True, "kind": kind, "name": name, "uid": self.uid}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object to be applied. Compared by content; the content shows nowhere, since it may be a Secret's."""
+
+    ref: ObjectRef
+    owner: Owner
+    #: Canonical JSON of all but its name, namespace and owner: ten thousand upstreams have one text for their Services.
+    rest: str = field(repr=False)
+
+    def document(self) -> Document:
+        """A fresh copy to send."""
+        found: Document = json.loads(self.rest)
+        meta = {"name": self.ref.name, "namespace": self.ref.namespace, "ownerReferences": [self.owner.reference()]}
+        found["metadata"].update(meta)
+        return found
 
 
 def manifest(
@@ -67,17 +71,13 @@ def manifest(
     **rest: Any,
 ) -> Manifest:
     """An object in its owner's namespace; `rest` is what stands beside the metadata."""
-    metadata: Document = {
-        "name": name,
-        "namespace": owner.ref.namespace,
-        "labels": dict(labels),
-        "ownerReferences": [owner.reference()],
-    }
+    metadata: Document = {"labels": dict(labels)}
     if annotations:
         metadata["annotations"] = dict(annotations)
     document = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **rest}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Manifest(ObjectRef(kind, owner.ref.namespace, name), text)
+    # Interned texts go when nobody has them any more: a cache would keep a Secret's.
+    return Manifest(ObjectRef(kind, owner.ref.namespace, name), owner, sys.intern(text))
 
 
 def child_name(gateway: str) -> str:

@@ -151,7 +151,7 @@ def test_the_path_of_the_drain_is_the_gateways_own() -> None:
 def test_the_certificate_is_in_the_secret_only() -> None:
     encoded = base64.b64encode(KEY.encode()).decode()
     found = gateway_objects(a_gateway(), inputs(a_gateway(), USUAL), USUAL)
-    assert [each.ref.kind for each in found if encoded in each.text] == ["Secret"]
+    assert [each.ref.kind for each in found if encoded in each.rest] == ["Secret"]
     without = replace(inputs(a_gateway(), USUAL), identity=None)
     assert "Secret" not in objects(a_gateway(), given_=without)
 
