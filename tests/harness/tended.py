@@ -22,8 +22,8 @@ from headgate.compile.documents import CONTROLLER
 
 PORT = 8000
 XDS = 18000
-#: Seconds that `/slow` takes.
-SLOW = 5
+#: Seconds that `/slow` takes, and `/slower`.
+SLOW, SLOWER = 5, 15
 #: Answers 200 at once but for that.
 _PROVIDER = f"""
 import asyncio
@@ -31,7 +31,8 @@ import asyncio
 async def answer(reader, writer):
     try:
         head = await reader.readuntil(b"\\r\\n\\r\\n")
-        await asyncio.sleep({SLOW} if b"/slow" in head.split(b"\\r\\n", 1)[0] else 0)
+        line = head.split(b"\\r\\n", 1)[0]
+        await asyncio.sleep({SLOWER} if b"/slower" in line else {SLOW} if b"/slow" in line else 0)
         writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 4\\r\\nconnection: close\\r\\n\\r\\nfine")
         await writer.drain()
     except (asyncio.IncompleteReadError, OSError):
