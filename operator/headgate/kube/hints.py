@@ -157,15 +157,20 @@ class _Watcher:
         self._hand_over(self._ended.set)
 
     async def _operate(self) -> None:
+        kopfs = kopf.operator(
+            registry=self._registry(),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=self._scope.namespaces is None,
+            namespaces=self._scope.namespaces or (),
+            stop_flag=self._stopping,
+        )
+        operator = asyncio.create_task(kopfs)
         try:
-            await kopf.operator(
-                registry=self._registry(),
-                settings=_settings(),
-                standalone=True,
-                clusterwide=self._scope.namespaces is None,
-                namespaces=self._scope.namespaces or (),
-                stop_flag=self._stopping,
-            )
+            while not (await asyncio.wait({operator}, timeout=STOP))[0]:
+                if self._stopping.is_set():
+                    _cancel_all_but(operator)
+            await operator
         finally:
             # One of kopf's threads waits for the flag, and the loop would wait for that thread.
             self._stopping.set()
@@ -225,6 +230,13 @@ class _Watcher:
             password=found.password or None,
             proxy_url=found.proxy or None,
         )
+
+
+def _cancel_all_but(operator: asyncio.Task[None]) -> None:
+    """kopf cancels each of its watches once. One that is about to hear that its connection failed goes on in spite of that, for
+    ever, and beside the watches of the run after this one."""
+    for task in asyncio.all_tasks() - {operator, asyncio.current_task()}:
+        task.cancel()
 
 
 def _settings() -> kopf.OperatorSettings:

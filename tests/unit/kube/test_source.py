@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -312,6 +314,20 @@ async def test_kopf_is_started_again_and_a_watch_of_metadata_goes_on(
         await until(lambda: run.source._hints.starts == 2, "it was started again")
         await put(api, upstream("team", "a"))
         await until(lambda: run.host("a"), "and watches again")
+
+
+async def test_nothing_of_kopf_is_left_when_the_server_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch that is cancelled just when its connection fails would go on beside those of the next run."""
+    monkeypatch.setattr("headgate.kube.hints.PAUSE", 0.05)
+    async with FakeApiServer().running() as server:
+        access = Access(server.kubeconfig(tmp_path))
+        async with await Api.open(access, limit=2.0) as api, running(api, access) as run:
+            await until(lambda: watched(server) >= 7, "everything is watched")
+            server.fatal = "upstreams"
+            await until(lambda: run.source._hints.starts == 2, "it was started again")
+    await until(lambda: "kopf" not in [each.name for each in threading.enumerate()], "its threads have ended")
 
 
 async def test_hints_begin_when_they_are_asked_for_and_tell_what_has_changed_before(
