@@ -30,7 +30,7 @@ test: lint types layers test-all ## Everything that must be green: style, types,
 .PHONY: test-all
 test-all: setup parts kubernetes ## All tests but those marked slow: with coverage, then those that measure, then a cluster's
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not serial" --ignore=tests/cluster --ignore=tests/property -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -m "not serial" --ignore=tests/cluster --ignore=tests/property -n 3 --dist loadfile
 	@# Alone and unmeasured, so that nothing else is in their figures. Exit code 5: there are none.
 	$(PYTEST) -m "serial and not cluster" || [ $$? -eq 5 ]
 	$(BIN)/coverage combine --quiet

@@ -2,6 +2,7 @@
 stay together when several workers run them (`--dist loadfile`)."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from xdist.scheduler import LoadFileScheduling
 from harness import loopback
 
 loopback.install()
+
+# A shell that runs the tests in the background has it ignored, by all that they start too, and some of that is ended so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: The files whose tests use the fixture `cluster`.
 ON_A_CLUSTER = {
