@@ -208,10 +208,12 @@ class Stream:
                     heapq.heappush(self._timers, (blocker[1], blocker[0]))
                 continue
             single = name in subscription.alone
-            if picked and (single or size + len(item.body) > most_bytes):
+            # Asked for once: what is kept as a difference is put together for it.
+            length = len(item.body)
+            if picked and (single or size + length > most_bytes):
                 break
             picked.append(item)
-            size += len(item.body)
+            size += length
             if single:
                 break
         return picked
