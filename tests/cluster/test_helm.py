@@ -35,6 +35,10 @@ def machine(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster without Headgate: what other tests have installed goes, with all that is of it."""
     release = (installed.RELEASE, f"--namespace={NAMESPACE}")
     installed.run_helm(cluster, "uninstall", *release, "--ignore-not-found", "--wait", "--timeout=2m")
+    # Its gateway's pods go before the kinds do: Kubernetes learns of new kinds every half a minute, and of a kind that is gone by
+    # then it never learns that an owner is.
+    left = ("get", "pods", f"--namespace={NAMESPACE}", "--output=name")
+    until(lambda: not cluster.kubectl(*left).strip(), "no pod is left", 150)
     cluster.kubectl("delete", f"--filename={ROOT / 'crds'}", "--ignore-not-found", "--timeout=60s")
     cluster.kubectl("delete", "namespace", NAMESPACE, TEAM, "--ignore-not-found", "--timeout=120s")
     yield cluster
