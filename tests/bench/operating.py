@@ -238,7 +238,7 @@ def _start_table(result: Result) -> Table:
         ("memory then (the most until then)", f"{result.ready_mib:,.0f} ({result.ready_peak_mib:,.0f}) MiB"),
         ("from ready until Envoy has all and all statuses say so", f"{result.statuses_s:.1f} s"),
         ("statuses written meanwhile", f"{result.statuses:,}"),
-        ("memory then", f"{result.statuses_mib:,.0f} MiB"),
+        ("memory when Envoy has all and all statuses say so", f"{result.statuses_mib:,.0f} MiB"),
         ("memory after the edits (the most until then)", f"{result.edited_mib:,.0f} ({result.peak_mib:,.0f}) MiB"),
         ("longest pause of the event loop, from ready on", f"{result.pause_ms:,.0f} ms"),
         ("started again, to ready", f"{result.again_s:.1f} s"),
